@@ -1,0 +1,140 @@
+"""
+Daily device and page statistics: `max_device_statistic` in ClickHouse, then the hashes `…:daily:…` in Valkey.
+
+For the API server and the dashboards. Each run computes one day in the statistics time zone: the parameter
+`stat_date` if given, else the day of the run's data interval, else yesterday.
+
+**Re-running is safe**, for any day, in any way (clear, trigger, backfill), also several at once: the rollup replaces
+the whole day in one step, the cache task replaces the day's whole set of keys in one step, and an older result never
+replaces a newer one in Valkey.
+
+**Triage**
+- `wait_until_settled` fails: `stat_date` is not a date or lies in the future, or a variable named there is wrong.
+- `rollup` is skipped: neither source rows nor statistics exist for the day. If there should be rows, look at the
+  collectors.
+- `rollup` fails with "has no rows … but the partition holds": the source lost a day that was computed before.
+  Restore the source, or run with `allow_empty` if the day really is empty.
+- `rollup` fails otherwise: the message has ClickHouse's error, the statement's place in `rollup.sql` and its query_id
+  (see `system.query_log`). Clear the task once the cause is gone.
+- `check_…` fails: the day in the table is suspect, and Valkey still has what it had. The log names the check; clear
+  `rollup` with its downstream tasks once the source is right.
+- `cache` fails: Valkey still has what it had. Clear it once Valkey is back.
+- A warning that rows were left out: a collector sends no package, server type or OS. Other keys are not affected.
+- Days without a run (Airflow was down over midnight): `make backfill FROM=… TO=…`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param
+
+from maxy.assets import MAX_DEVICE_STATISTIC
+from maxy.dag_defaults import DEFAULT_ARGS, Tag
+from maxy.operators.clickhouse_checks import ClickHouseColumnCheckOperator, ClickHouseTableCheckOperator
+from maxy.operators.clickhouse_partition import ClickHouseReplacePartitionOperator
+from maxy.operators.valkey import ClickHouseToValkeyHashOperator
+from maxy.sensors.statistics_day import StatisticsDaySensor
+from maxy.settings import SQL_DIRECTORY, statistics_timezone
+
+TABLE = "max_device_statistic"
+COUNTS = (
+    "visit",
+    "install",
+    "login",
+    "dau",
+    "revisit_7d",
+    "mau",
+    "crash_count",
+    "error_count",
+    "js_error_count",
+    "log_count",
+    "pv",
+)
+STAT_DATE = "{{ macros.maxy.statistics_day(dag_run, params) }}"
+UTC_INSTANT = "{{ macros.maxy.statistics_day(dag_run, params).%s.strftime('%%Y-%%m-%%d %%H:%%M:%%S') }}"
+ROWS_LEFT_OUT = "SELECT sum(%s) FROM {{ stage_table }} WHERE stat_date = toDate(65535)"
+timezone = statistics_timezone()
+
+with DAG(
+    dag_id="device_statistic_daily",
+    doc_md=__doc__,
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone=timezone.key),
+    # Early, so that any day can be backfilled; nothing is caught up by itself.
+    start_date=datetime(2020, 1, 1, tzinfo=timezone),
+    catchup=False,
+    max_active_runs=4,
+    default_args=dict(DEFAULT_ARGS),
+    template_searchpath=[str(SQL_DIRECTORY)],
+    params={
+        "stat_date": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="Day",
+            description=f"YYYY-MM-DD in {timezone.key}; empty: the run's own day",
+        ),
+        "allow_empty": Param(
+            False,
+            type="boolean",
+            title="Allow an empty day",
+            description="Replace a day that has statistics even if the source has no rows for it any more",
+        ),
+    },
+    tags=[Tag.DEVICE_STATISTIC, Tag.TIER_1, Tag.DAILY],
+) as dag:
+    wait_until_settled = StatisticsDaySensor(
+        task_id="wait_until_settled",
+        settling_minutes="{{ var.value.get('maxy_settling_minutes', 10) }}",
+    )
+    rollup = ClickHouseReplacePartitionOperator(
+        task_id="rollup",
+        sql="device_statistic/rollup.sql",
+        parameters={
+            "stat_date": STAT_DATE,
+            "day_start": UTC_INSTANT % "start",
+            "day_end": UTC_INSTANT % "end",
+        },
+        table=TABLE,
+        partition=STAT_DATE,
+        # A package that was there on earlier days only has a row (its mau), but does not make the day one with data.
+        source_rows="countIf(stat_date != toDate(65535) AND (dau > 0 OR pv > 0))",
+        allow_empty="{{ params.allow_empty }}",
+        warnings={
+            "page_flow rows left out for a missing dimension": ROWS_LEFT_OUT % "pv",
+            "devices left out for a missing dimension": ROWS_LEFT_OUT % "dau",
+        },
+        pool="clickhouse",
+    )
+    check_columns = ClickHouseColumnCheckOperator(
+        task_id="check_columns",
+        table=TABLE,
+        partition_clause=f"stat_date = '{STAT_DATE}'",
+        # The columns are unsigned: a count below 0 shows as one that no signed number holds.
+        column_mapping={column: {"max": {"less_than": 2**63}} for column in COUNTS},
+    )
+    check_table = ClickHouseTableCheckOperator(
+        task_id="check_table",
+        table=TABLE,
+        partition_clause=f"stat_date = '{STAT_DATE}'",
+        checks={
+            "has_rows": {"check_statement": "count() > 0 OR {{ 'true' if params.allow_empty else 'false' }}"},
+            "one_row_per_key": {"check_statement": "count() = uniqExact(package_nm, server_type, os_type)"},
+            "dau_within_mau": {"check_statement": "countIf(dau > mau) = 0"},
+            "revisit_7d_within_dau": {"check_statement": "countIf(revisit_7d > dau) = 0"},
+        },
+    )
+    cache = ClickHouseToValkeyHashOperator(
+        task_id="cache",
+        sql="device_statistic/cache.sql",
+        parameters={"stat_date": STAT_DATE},
+        key_prefix="{{ macros.maxy.valkey_prefix() }}:",
+        key_template="daily:{stat_date}:{package_nm}:{server_type}:{os_type}",
+        index_key=f"index:daily:{STAT_DATE}",
+        expire="{{ var.value.get('maxy_daily_cache_ttl_days', 93) | int * 86400 }}",
+        version_field="updated_at",
+        log_values="{{ var.value.get('maxy_log_cache_values', 'true') }}",
+        outlets=[MAX_DEVICE_STATISTIC],
+    )
+
+    wait_until_settled >> rollup >> [check_columns, check_table] >> cache

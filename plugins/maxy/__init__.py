@@ -1,0 +1,1 @@
+"""Statistics of mobile and web applications: computed in ClickHouse, cached in Valkey, scheduled by Apache Airflow."""

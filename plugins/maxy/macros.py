@@ -1,0 +1,25 @@
+"""What templates can call as ``macros.maxy.<name>``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from maxy.settings import statistics_timezone, valkey_prefix
+from maxy.statistics_day import statistics_day_of_run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from maxy.statistics_day import StatisticsDay
+
+__all__ = ["statistics_day", "valkey_prefix"]
+
+
+def statistics_day(dag_run: Any, params: Mapping[str, Any]) -> StatisticsDay:
+    """Return the day that a run computes: prints as YYYY-MM-DD, with ``start`` and ``end`` as instants in UTC.
+
+    In a template: ``{{ macros.maxy.statistics_day(dag_run, params) }}``.
+
+    :raises ValueError: if the parameter ``stat_date`` is not a date.
+    """
+    return statistics_day_of_run(dag_run, params, statistics_timezone())

@@ -1,0 +1,1 @@
+"""Operators for ClickHouse and Valkey that any DAG can use."""

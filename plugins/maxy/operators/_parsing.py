@@ -1,0 +1,41 @@
+"""Values of template fields, which arrive as text once they are rendered."""
+
+from __future__ import annotations
+
+_WORDS = {
+    "true": True,
+    "1": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
+
+
+def as_bool(value: bool | str, name: str) -> bool:
+    """Return a truth value given as such or as a word.
+
+    :raises ValueError: naming the setting, for any other word.
+    """
+    if isinstance(value, bool):
+        return value
+    try:
+        return _WORDS[value.strip().lower()]
+    except KeyError:
+        raise ValueError(f"{name}: {value!r} is neither true nor false") from None
+
+
+def as_positive_int(value: int | str, name: str) -> int:
+    """Return a whole number above 0 given as such or as text.
+
+    :raises ValueError: naming the setting, for anything else.
+    """
+    try:
+        number = int(value)
+    except ValueError:
+        number = 0
+    if number <= 0:
+        raise ValueError(f"{name}: {value!r} is not a whole number above 0")
+    return number

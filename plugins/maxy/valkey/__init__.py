@@ -1,0 +1,1 @@
+"""What is written to Valkey, and how: plain redis-py and Lua, no Airflow."""

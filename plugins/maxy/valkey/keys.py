@@ -1,0 +1,58 @@
+"""Names of keys in Valkey, made from a template and values that may hold anything."""
+
+from __future__ import annotations
+
+from string import Formatter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+
+def escaped(value: str) -> str:
+    """Percent-encode ``%`` and ``:``, so that a value cannot be taken for two parts of a key.
+
+    Names without these two characters stay as they are.
+    """
+    return value.replace("%", "%25").replace(":", "%3A")
+
+
+class KeyTemplate:
+    """A template such as ``daily:{stat_date}:{package_nm}`` whose parts are columns of a result.
+
+    Different values give different keys, whatever they hold (see :func:`escaped`).
+
+    :param template: literal text and column names in braces.
+    :param prefix: put in front as it is; braces have no meaning in it.
+    :raises ValueError: naming the template, if it is malformed or has no column in it.
+    """
+
+    def __init__(self, template: str, *, prefix: str = "") -> None:
+        try:
+            parts = list(Formatter().parse(template))
+        except ValueError as error:
+            raise ValueError(f"key template {template!r}: {error}") from None
+        if any(spec or conversion for _, _, spec, conversion in parts):
+            raise ValueError(f"key template {template!r}: only column names may stand in braces")
+        self.columns: Sequence[str] = [name for _, name, _, _ in parts if name is not None]
+        if not self.columns or "" in self.columns:
+            raise ValueError(f"key template {template!r}: needs a column's name in braces")
+        self._template = template
+        # One literal before each column, and one behind the last.
+        self._literals = [prefix, *("" for _ in self.columns)]
+        position = 0
+        for literal, name, _, _ in parts:
+            self._literals[position] += literal
+            position += name is not None
+
+    def keys(self, columns: Sequence[Iterable[str]]) -> Iterator[str]:
+        """Yield one key for each row.
+
+        :param columns: the values of ``self.columns``, in that order, as text.
+        """
+        first, *others = self._literals
+        for values in zip(*columns, strict=True):
+            yield first + "".join(escaped(value) + literal for value, literal in zip(values, others, strict=True))
+
+    def __str__(self) -> str:
+        return self._template

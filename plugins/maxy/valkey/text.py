@@ -1,0 +1,54 @@
+"""How values of a ClickHouse result are written in Valkey, where everything is text."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+def utc_iso(moment: datetime) -> str:
+    """Write an instant as readers expect it: UTC, microseconds, ``Z``; e.g. 2026-11-21T07:36:14.102570Z.
+
+    :raises ValueError: if it carries no zone.
+    """
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment.isoformat()} carries no time zone")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _number(value: float) -> str | None:
+    return repr(value) if math.isfinite(value) else None
+
+
+_WRITERS: Mapping[type, Callable[[Any], str | None]] = {
+    str: str,
+    int: str,
+    bool: lambda value: str(int(value)),
+    float: _number,
+    datetime: utc_iso,
+    date: date.isoformat,
+    type(None): lambda _: None,
+}
+
+
+def texts(column: Sequence[Any], name: str) -> list[str | None]:
+    """Write a column's values as text; None stands for no value (NULL, NaN and infinities).
+
+    Whole numbers and floats are written so that they read back exactly; dates and times in ISO 8601.
+
+    :param column: the values of one column.
+    :param name: the column's name, for errors.
+    :raises ValueError: naming the column, for a time without zone.
+    """
+    # Column by column, because one look at its types then serves all values.
+    kinds = set(map(type, column))
+    try:
+        if len(kinds) == 1:
+            return list(map(_WRITERS.get(kinds.pop(), str), column))
+        return [_WRITERS.get(type(value), str)(value) for value in column]
+    except ValueError as error:
+        raise ValueError(f"column {name}: {error}") from None
