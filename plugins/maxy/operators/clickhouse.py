@@ -156,9 +156,21 @@ class ClickHouseTemplateOperator(BaseClickHouseOperator):  # type: ignore[misc]
 
 
 def split_statements(sql: str) -> list[str]:
-    """Split SQL at its semicolons, leaving out parts that hold nothing but comments and the semicolons themselves."""
-    statements = (part.strip().rstrip(";").rstrip() for part in sqlparse.split(sql))
-    return [part for part in statements if sqlparse.format(part, strip_comments=True).strip()]
+    """Split SQL at its semicolons, leaving out parts that hold nothing but comments and white space."""
+    # Only the lexer, which knows strings, quoted names and comments: the parser's own splitting follows other
+    # databases' blocks (BEGIN ... END), which ClickHouse does not have.
+    statements: list[str] = []
+    part, is_statement = "", False
+    tokens = sqlparse.lexer.tokenize(sql)  # type: ignore[no-untyped-call]
+    for kind, text in (*tokens, (sqlparse.tokens.Punctuation, ";")):
+        if kind is sqlparse.tokens.Punctuation and text == ";":
+            if is_statement:
+                statements.append(part.strip())
+            part, is_statement = "", False
+            continue
+        part += text
+        is_statement = is_statement or not (kind in sqlparse.tokens.Whitespace or kind in sqlparse.tokens.Comment)
+    return statements
 
 
 def _task_try(context: Context) -> str:

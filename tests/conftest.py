@@ -1,0 +1,20 @@
+"""Airflow without a database: what a test needs of it comes from the environment."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Airflow reads its configuration once, when it is imported; so this happens before any test module is.
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="maxy-airflow-")
+os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(ROOT / "dags")
+os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(ROOT / "plugins")
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
+os.environ["AIRFLOW_VAR_MAXY_TIMEZONE"] = "UTC"
+# A developer's own servers must not be reached by a test.
+for _name in [name for name in os.environ if name.startswith(("CLICKHOUSE_", "VALKEY_", "AIRFLOW_CONN_", "MAXY_"))]:
+    del os.environ[_name]
