@@ -110,7 +110,7 @@ class TestWaiting:
         return StatisticsDaySensor(task_id="wait", settling_minutes=minutes, clock=lambda: now)
 
     def execute(self, sensor: StatisticsDaySensor, stat_date: str | None = "2026-11-20") -> str:
-        return sensor.execute(context(sensor, {"stat_date": stat_date}))  # type: ignore[arg-type]
+        return sensor.execute(context(sensor, {"stat_date": stat_date}))
 
     def test_old_days_do_not_wait(self) -> None:
         assert self.execute(self.sensor(datetime(2026, 11, 21, 0, 10, tzinfo=UTC))) == "2026-11-20"
@@ -120,7 +120,7 @@ class TestWaiting:
         with pytest.raises(TaskDeferred) as deferred:
             self.execute(sensor)
         assert deferred.value.trigger.moment == datetime(2026, 11, 21, 0, 10, tzinfo=UTC)
-        assert sensor.execute_complete({}, event=None, **deferred.value.kwargs) == "2026-11-20"  # type: ignore[arg-type, misc]
+        assert sensor.execute_complete({}, event=None, **deferred.value.kwargs) == "2026-11-20"
 
     def test_today_waits_until_tomorrow(self) -> None:
         with pytest.raises(TaskDeferred) as deferred:

@@ -60,7 +60,7 @@ def test_truth_values_are_read_as_rendered_templates_have_them() -> None:
     assert as_bool("True", "x") is True
     assert as_bool("false", "x") is False
     assert as_bool(True, "x") is True
-    with pytest.raises(ValueError, match="allow_empty.*'maybe'"):
+    with pytest.raises(ValueError, match=r"allow_empty.*'maybe'"):
         as_bool("maybe", "allow_empty")
 
 

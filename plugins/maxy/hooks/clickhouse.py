@@ -68,15 +68,18 @@ class ClickHouseSession:
     ) -> StatementResult:
         """Run one statement to its end.
 
-        :param statement: one SQL statement; values as ``%(name)s``.
+        :param statement: one SQL statement; values as ``%(name)s``. A ``%`` that stands for itself is doubled, but
+            only in a statement that has such values.
         :param parameters: the values, quoted by the driver.
         :param query_id: the statement's name in ``system.query_log`` and ``system.processes``.
         :param settings: ClickHouse settings for this statement.
         :raises clickhouse_driver.errors.Error: as the server or the network had it.
         """
+        # The driver reads every % of a statement that comes with parameters as the start of one.
+        substituted = bool(parameters) and "%(" in statement
         answer = self._client.execute(
             statement,
-            params=dict(parameters) if parameters else None,
+            params=dict(parameters or {}) if substituted else None,
             with_column_types=True,
             query_id=query_id,
             settings=dict(settings) if settings else None,

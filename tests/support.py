@@ -1,0 +1,83 @@
+"""Run tasks without a scheduler, and read what they wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import redis
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk.execution_time import macros
+
+from maxy.macros import statistics_day, valkey_prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from airflow.sdk import DAG, BaseOperator
+
+#: A client that returns text.
+Valkey = redis.Redis
+
+
+def hashes(valkey: Valkey, pattern: str = "*") -> dict[str, dict[str, str]]:
+    """Return every hash whose key matches."""
+    return {key: valkey.hgetall(key) for key in sorted(valkey.scan_iter(match=pattern)) if valkey.type(key) == "hash"}
+
+
+def task_context(
+    task: BaseOperator,
+    *,
+    params: Mapping[str, Any] | None = None,
+    data_interval_start: datetime | None = None,
+    run_id: str = "run",
+    try_number: int = 1,
+    variables: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return a task's context as the task runner makes it, as far as the package's tasks look."""
+    return {
+        "task": task,
+        "ti": SimpleNamespace(
+            dag_id=task.dag_id, task_id=task.task_id, run_id=run_id, map_index=-1, try_number=try_number
+        ),
+        "dag_run": SimpleNamespace(data_interval_start=data_interval_start, run_after=None),
+        "data_interval_start": data_interval_start,
+        "params": {"stat_date": None, "allow_empty": False, **(params or {})},
+        # The plugin manager adds the package's own in a worker.
+        "macros": SimpleNamespace(
+            **vars(macros), maxy=SimpleNamespace(statistics_day=statistics_day, valkey_prefix=valkey_prefix)
+        ),
+        "var": {"value": {"maxy_log_cache_values": "false", **(variables or {})}},
+    }
+
+
+def daily_task(task_id: str, *, settings: Mapping[str, Any] | None = None) -> Any:
+    """Return a task of device_statistic_daily.
+
+    :param settings: ClickHouse settings on top of the task's own.
+    """
+    bag = DagBag(dag_folder=str(Path(__file__).resolve().parents[1] / "dags"))
+    task: Any = bag.dags["device_statistic_daily"].get_task(task_id)
+    task._settings.update(settings or {})
+    return task
+
+
+def run_task(task: BaseOperator, **options: Any) -> Any:
+    """Render and execute one task, as a worker does, without a scheduler.
+
+    :return: what the task would push as XCom.
+    """
+    prepared = task.prepare_for_execution()
+    context = task_context(prepared, **options)
+    prepared.render_template_fields(context)
+    return prepared.execute(context)
+
+
+def run_dag(dag: DAG, **options: Any) -> dict[str, Any]:
+    """Run all tasks of a DAG in their order; the first one that fails or is skipped ends it with its exception.
+
+    :return: what each task would push as XCom.
+    """
+    return {task.task_id: run_task(task, **options) for task in dag.topological_sort()}
