@@ -5,8 +5,22 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 LOCK := local/requirements.lock
 STAMP := $(VENV)/.installed
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: install lock
+# The interpreter outside the environment will not do: the stack's commands need what is installed in it.
+LOCAL := $(BIN)/python -m local
+
+.PHONY: help install lock run up stop down status logs seed backfill report test lint typecheck format bench-daily bench-backfill clean distclean
+
+help:
+	@echo "make run        install, start everything, load sample data, compute the last 7 days, show them"
+	@echo "make up | stop | status | logs | report"
+	@echo "make seed       load the sample data that is not there yet        [ARGS='--days 60 --scale 2']"
+	@echo "make backfill   FROM=2026-11-01 TO=2026-11-10                     [ARGS='--reprocess completed']"
+	@echo "make test       lint, type check and all tests; make lint | typecheck | format for one of them"
+	@echo "make bench-daily | bench-backfill DAYS=60"
+	@echo "make clean      stop, remove all data and caches; make distclean also the installed packages"
+
 install: $(STAMP)
 
 $(VENV)/bin/uv:
@@ -19,5 +33,55 @@ $(STAMP): $(LOCK) $(VENV)/bin/uv
 	@touch $@
 
 lock: $(VENV)/bin/uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements.txt -o requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements.txt local/requirements.txt -c requirements.lock -o local/requirements.lock
+	$(COMPILE) requirements.txt -o requirements.lock
+	$(COMPILE) requirements.txt docker/requirements.txt -c requirements.lock -o docker/requirements.lock
+	$(COMPILE) requirements.txt local/requirements.txt -c requirements.lock -o local/requirements.lock
+
+run: install
+	@$(LOCAL) run $(ARGS)
+
+up: install
+	@$(LOCAL) up
+
+stop down:
+	@if [ -x $(BIN)/python ]; then $(LOCAL) down; else echo "nothing is installed, so nothing runs"; fi
+
+status logs report: install
+	@$(LOCAL) $@ $(ARGS)
+
+seed: install
+	@$(LOCAL) seed $(ARGS)
+
+backfill: install
+	@if [ -z "$(FROM)" ] || [ -z "$(TO)" ]; then \
+		echo "usage: make backfill FROM=2026-11-01 TO=2026-11-10 (both included, in the statistics time zone)" >&2; exit 2; fi
+	@$(LOCAL) backfill --from "$(FROM)" --to "$(TO)" $(ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: install
+	$(BIN)/mypy
+
+# Each measures two ways side by side in one run; nothing of it is part of the tests.
+bench-daily: install
+	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.daily $(ARGS)
+
+bench-backfill: install
+	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.backfill $(if $(DAYS),--days $(DAYS)) $(ARGS)
+
+test: lint typecheck
+	$(BIN)/python -m pytest $(ARGS)
+
+clean:
+	@if [ -x $(BIN)/python ]; then $(LOCAL) clean; fi
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)

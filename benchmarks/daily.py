@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
 from contextlib import contextmanager
@@ -66,10 +67,10 @@ FROM
     SELECT
         package_nm, server_type, os_type,
         groupBitmapMergeStateIf(users, log_date = %(day)s) AS today,
-        groupBitmapMergeStateIf(users, log_date >= %(day)s - 7 AND log_date < %(day)s) AS week,
+        groupBitmapMergeStateIf(users, log_date >= toDate(%(day)s) - 7 AND log_date < %(day)s) AS week,
         groupBitmapMergeState(users) AS month
     FROM maxy_device_access_bitmap
-    WHERE log_date >= %(day)s - 29 AND log_date <= %(day)s
+    WHERE log_date >= toDate(%(day)s) - 29 AND log_date <= %(day)s
     GROUP BY package_nm, server_type, os_type
 )
 """
@@ -147,7 +148,7 @@ class Straightforward:
             (PAGE_QUERY, PAGE_METRICS),
         ):
             for row in client.execute(query, parameters, settings=NO_CACHE):
-                merged = self._rows.setdefault(row[:3], dict.fromkeys(DEVICE_METRICS + PAGE_METRICS, 0))
+                merged = self._rows.setdefault(tuple(row[:3]), dict.fromkeys(DEVICE_METRICS + PAGE_METRICS, 0))
                 merged.update((name, value or 0) for name, value in zip(metrics, row[3:], strict=True))
         now = datetime.now(UTC)
         columns = ["stat_date", *KEY_COLUMNS, *DEVICE_METRICS, *PAGE_METRICS, "updated_at"]
@@ -196,6 +197,21 @@ def servers() -> Iterator[tuple[Server, ValkeyServer]]:
             AIRFLOW_VAR_MAXY_TIMEZONE="UTC",
         )
         yield server, valkey
+
+
+@contextmanager
+def logs_discarded() -> Iterator[None]:
+    """Send this process's output nowhere: the tasks' logs are written, as they would be, but not shown."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 def fill(server: Server, *, rows: int, devices: int, packages: int) -> None:
@@ -249,11 +265,12 @@ def run(*, rows: int, devices: int, packages: int, rounds: int) -> None:
         }
         costs: dict[str, list[Cost]] = {name: [] for name in steps}
         # The first round warms up both sides and is not counted.
-        for number in range(rounds + 1):
-            for name, step in steps.items():
-                cost = meter.measure(step)
-                if number:
-                    costs[name].append(cost)
+        with logs_discarded():
+            for number in range(rounds + 1):
+                for name, step in steps.items():
+                    cost = meter.measure(step)
+                    if number:
+                        costs[name].append(cost)
         show(costs)
         print(f"keys in Valkey's day: {valkey.zcard(f'stats:realtime:index:daily:{DAY}'):,}")
 

@@ -81,13 +81,15 @@ _PLAIN: dict[str, st.SearchStrategy[Any]] = {
     "Date32": st.dates(dt.date(1925, 1, 1), dt.date(2283, 11, 11)),
     "DateTime": st.datetimes(dt.datetime(1970, 1, 1), dt.datetime(2100, 1, 1)),
     "DateTime64(3, 'Asia/Seoul')": st.datetimes(dt.datetime(1970, 1, 2), dt.datetime(2100, 1, 1)),
-    "Enum8('a' = 1, 'b, \\'c(`' = 2)": st.sampled_from([1, 2]),
-    "Enum16('x' = -300, '(' = 300)": st.sampled_from([-300, 300]),
+    "Enum8('a' = 1, 'b' = 2)": st.sampled_from([1, 2]),
+    "Enum16('x' = -300, 'y' = 300)": st.sampled_from([-300, 300]),
     "UUID": st.uuids(),
     "IPv4": st.ip_addresses(v=4),
     "IPv6": st.ip_addresses(v=6),
     **{f"Decimal({precision}, 2)": st.decimals(-9, 9, places=2) for precision in (9, 18, 38, 76)},
     "SimpleAggregateFunction(sum, UInt64)": _integers(64, signed=False),
+}
+_GEO: dict[str, st.SearchStrategy[Any]] = {
     "Point": st.tuples(st.floats(), st.floats()),
     "Ring": st.lists(st.tuples(st.floats(), st.floats()), max_size=3),
 }
@@ -105,14 +107,8 @@ def _composed(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
             st.tuples(*(values for _, values in items)),
         )
     )
-    named = inner.map(lambda item: (f"Tuple(a {item[0]}, `b (c` UInt8)", st.tuples(item[1], st.just(7))))
-    maps = st.tuples(_typed(_KEYS), inner).map(
-        lambda pair: (
-            f"Map({pair[0][0]}, {pair[1][0]})",
-            st.dictionaries(pair[0][1], pair[1][1], max_size=3),
-        )
-    )
-    return arrays | tuples | named | maps
+    named = inner.map(lambda item: (f"Tuple(a {item[0]}, b UInt8)", st.tuples(item[1], st.just(7))))
+    return arrays | tuples | named
 
 
 _NULLABLE = _typed(_PLAIN).map(lambda item: (f"Nullable({item[0]})", st.none() | item[1]))
@@ -124,7 +120,14 @@ _LOW_CARDINALITY = _typed(_KEYS).flatmap(
         ]
     )
 )
-_TYPES = st.recursive(_typed(_PLAIN) | _NULLABLE | _LOW_CARDINALITY, _composed, max_leaves=4)
+# clickhouse-driver cannot write an empty map of tuples, nor tuples with brackets in their names.
+_MAPS = st.tuples(_typed(_KEYS), _typed(_PLAIN) | _NULLABLE).map(
+    lambda pair: (
+        f"Map({pair[0][0]}, {pair[1][0]})",
+        st.dictionaries(pair[0][1], pair[1][1], max_size=3),
+    )
+)
+_TYPES = _MAPS | st.recursive(_typed(_PLAIN | _GEO) | _NULLABLE | _LOW_CARDINALITY, _composed, max_leaves=4)
 
 
 @st.composite
@@ -267,6 +270,8 @@ def test_types_whose_end_cannot_be_found_are_named(type_name: str) -> None:
         ("Tuple()", 1),
         ("Decimal256(4)", 32),
         ("Nullable(Nothing)", 2),
+        ("Tuple(`b (c, ` UInt8, `d``\\`` Enum16('a, \\'(`' = 1, ')''' = 2), UInt8)", 4),
+        ("Array(MultiPolygon)", 8),
     ],
 )
 def test_types_the_driver_does_not_write_have_their_width(type_name: str, width: int) -> None:

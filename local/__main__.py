@@ -1,0 +1,130 @@
+"""The embedded stack's command line, ``python -m local COMMAND``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from local import commands
+from local.processes import ProcessError
+from local.services.clickhouse import QueryError
+from local.settings import SettingsError, read_settings
+from local.stack import Progress, Stack, StackError
+from scripts.backfill import BackfillError, add_backfill_options, request_from
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+ROOT = Path(__file__).parents[1]
+
+
+def _up(stack: Stack, options: argparse.Namespace) -> int:
+    stack.up()
+    print(f"Airflow: {stack.settings.airflow_url}")
+    return 0
+
+
+def _down(stack: Stack, options: argparse.Namespace) -> int:
+    stack.down()
+    return 0
+
+
+def _clean(stack: Stack, options: argparse.Namespace) -> int:
+    stack.down()
+    stack.remove_data()
+    return 0
+
+
+def _status(stack: Stack, options: argparse.Namespace) -> int:
+    parts = stack.status()
+    print("\n".join(commands.status_lines(parts)))
+    return 0 if all(part.answers for part in parts) else 1
+
+
+def _logs(stack: Stack, options: argparse.Namespace) -> int:
+    names = [part.name for part in stack.parts]
+    if options.part and options.part not in names:
+        raise StackError(f"there is no part {options.part}; the parts are {', '.join(names)}")
+    paths = [part.process.log for part in stack.parts if options.part in (None, part.name)]
+    commands.show_logs(paths, lines=options.lines, follow=options.follow)
+    return 0
+
+
+def _seed(stack: Stack, options: argparse.Namespace) -> int:
+    commands.seed(stack.settings, days=options.days, scale=options.scale, force=options.force)
+    return 0
+
+
+def _sql(stack: Stack, options: argparse.Namespace) -> int:
+    return commands.run_sql(stack, options.statement or sys.stdin.read(), output_format=options.format)
+
+
+def _backfill(stack: Stack, options: argparse.Namespace) -> int:
+    return commands.backfill(stack.settings, request_from(options))
+
+
+def _report(stack: Stack, options: argparse.Namespace) -> int:
+    return 0 if commands.report(stack) else 1
+
+
+def _run(stack: Stack, options: argparse.Namespace) -> int:
+    return commands.run(stack, days=options.days, scale=options.scale)
+
+
+def _add_sample_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--days", type=int, default=40, help="full days of sample data (default: 40)")
+    parser.add_argument("--scale", type=float, default=1.0, help="1.0 is about 25,000 page rows a day")
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local", description="The embedded stack, without docker.")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Callable[[Stack, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        subparser = subparsers.add_parser(name, help=text, description=text)
+        subparser.set_defaults(run=run)
+        return subparser
+
+    add("up", _up, "start what does not run yet and wait until all parts work")
+    add("down", _down, "stop all that `up` started; the data stays")
+    add("clean", _clean, "stop, and remove data, logs and generated credentials")
+    add("status", _status, "a line per part; status 0 only if all of them work")
+    logs = add("logs", _logs, "the end of the parts' logs")
+    logs.add_argument("part", nargs="?", help="one part, as `status` names it (default: all)")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on with what is added")
+    logs.add_argument("-n", "--lines", type=int, default=20, help="default: 20")
+    seed = add("seed", _seed, "send the sample data that is not there yet")
+    _add_sample_options(seed)
+    seed.add_argument("--force", action="store_true", help="send all of it again, as repeated deliveries")
+    sql = add("sql", _sql, "run one statement on ClickHouse")
+    sql.add_argument("statement", nargs="?", help="default: read it from standard input")
+    sql.add_argument("--format", default="PrettyCompactMonoBlock", help="ClickHouse's output format")
+    backfill = add("backfill", _backfill, "compute a range of days again and wait for it")
+    backfill.add_argument("--from", dest="first", required=True, metavar="DAY", help="first day, included")
+    backfill.add_argument("--to", dest="last", required=True, metavar="DAY", help="last day, included")
+    add_backfill_options(backfill)
+    add("report", _report, "the last 7 days' statistics, the cache's size, address and login")
+    _add_sample_options(add("run", _run, "up, seed, compute the last 7 days, report"))
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        stack = Stack(read_settings(ROOT), Progress(lambda line: print(line, flush=True)))
+        return int(options.run(stack, options))
+    except (SettingsError, StackError, ProcessError, BackfillError, QueryError) as error:
+        print(f"local: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) has had enough.
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Command line: serve a folder, stop its server, ask for its state."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import ipaddress
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from local.clickhouse.config import Credentials
+from local.clickhouse.errors import EngineError
+from local.clickhouse.folder import Folder, FolderInUseError
+from local.clickhouse.server import ServerOptions, serve
+
+_PASSWORD_VARIABLE = "CLICKHOUSE_PASSWORD"
+_PING_SECONDS = 5.0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local.clickhouse", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("serve", help=f"serve DIR until SIGTERM; the password comes from {_PASSWORD_VARIABLE}")
+    run.add_argument("directory", metavar="DIR", type=Path)
+    run.add_argument("--http-port", type=_port, default=8123, help="0 for a free one (default %(default)s)")
+    run.add_argument("--tcp-port", type=_port, default=9000, help="0 for a free one (default %(default)s)")
+    run.add_argument("--user", default="default")
+    run.add_argument("--database", default="default", help="made when it is missing")
+    run.add_argument("--timezone", default="UTC", help="zone of dates without one (default %(default)s)")
+    run.add_argument("--host", type=_loopback, default="127.0.0.1", help="a loopback address")
+    run.add_argument("--ready-file", type=Path, help="written as JSON once both ports answer")
+    stop = commands.add_parser("stop", help="stop the server of DIR and wait for its end")
+    stop.add_argument("directory", metavar="DIR", type=Path)
+    stop.add_argument("--timeout", type=float, default=40.0, help="seconds to wait (default %(default)s)")
+    status = commands.add_parser("status", help="say whether DIR is served; exit 1 when it is not")
+    status.add_argument("directory", metavar="DIR", type=Path)
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)
+
+
+def _loopback(text: str) -> str:
+    try:
+        is_loopback = ipaddress.IPv4Address(text).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 loopback address such as 127.0.0.1")
+    return text
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    # Taken out of the environment, so that nothing started from here inherits it.
+    password = os.environ.pop(_PASSWORD_VARIABLE, "")
+    if not password:
+        return _fail(f"The environment variable {_PASSWORD_VARIABLE} is not set.")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    options = ServerOptions(
+        directory=arguments.directory,
+        credentials=Credentials(arguments.user, password),
+        database=arguments.database,
+        timezone=arguments.timezone,
+        host=arguments.host,
+        http_port=arguments.http_port,
+        tcp_port=arguments.tcp_port,
+        ready_file=arguments.ready_file,
+    )
+    try:
+        serve(options)
+    except (FolderInUseError, EngineError, OSError) as error:
+        return _fail(str(error))
+    return 0
+
+
+def _stop(arguments: argparse.Namespace) -> int:
+    folder = Folder(arguments.directory)
+    pid = folder.owner()
+    if pid is None:
+        print(f"Nobody serves {arguments.directory}.")
+        return 0
+    os.kill(pid, signal.SIGTERM)
+    if not folder.wait_until_free(arguments.timeout):
+        return _fail(f"The server with pid {pid} did not end within {arguments.timeout:.0f} s.")
+    print(f"Stopped the server with pid {pid}.")
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    folder = Folder(arguments.directory)
+    pid, ready = folder.owner(), folder.ready()
+    if pid is None:
+        return _fail(f"Nobody serves {arguments.directory}.")
+    if ready is None:
+        return _fail(f"The server with pid {pid} is starting or stopping.")
+    connection = http.client.HTTPConnection("127.0.0.1", ready.http_port, timeout=_PING_SECONDS)
+    try:
+        connection.request("GET", "/ping")
+        connection.getresponse().read()
+    except OSError as error:
+        return _fail(f"The server with pid {pid} does not answer on HTTP port {ready.http_port}: {error}")
+    finally:
+        connection.close()
+    print(f"pid {pid} serves {arguments.directory}: HTTP {ready.http_port}, native {ready.tcp_port}")
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(message, file=sys.stderr)
+    return 1
+
+
+def main() -> int:
+    """Run the command line and return its exit status."""
+    arguments = _parser().parse_args()
+    commands = {"serve": _serve, "stop": _stop, "status": _status}
+    return commands[arguments.command](arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

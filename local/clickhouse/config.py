@@ -1,0 +1,76 @@
+"""What a server is started with: its folder, addresses, account and the engine's own settings."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """The one account of a server, shared by both protocols.
+
+    :param user: its name.
+    :param password: its password; kept out of ``repr``.
+    """
+
+    user: str
+    password: str = field(repr=False)
+
+    def check(self, user: str, password: str) -> bool:
+        """Whether both are right. Takes the same time wherever the first difference is."""
+        user_matches = hmac.compare_digest(user.encode(), self.user.encode())
+        password_matches = hmac.compare_digest(password.encode(), self.password.encode())
+        return user_matches and password_matches
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Settings of the engine that can only be given in its configuration file.
+
+    :param memory_ratio: the share of the machine's memory all queries together may use (0 to 1).
+    :param max_server_memory_bytes: the same as a number of bytes; wins over the ratio when it is not 0.
+    :param mark_cache_bytes: upper bound of the cache of index marks.
+    :param query_log: whether every query is recorded in ``system.query_log``.
+    :param query_log_days: days after which records of that log are dropped.
+    """
+
+    memory_ratio: float = 0.6
+    max_server_memory_bytes: int = 0
+    mark_cache_bytes: int = 256 * 1024 * 1024
+    query_log: bool = True
+    query_log_days: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.memory_ratio <= 1:
+            raise ValueError(f"memory_ratio must be above 0 and at most 1, not {self.memory_ratio}")
+        for name in ("max_server_memory_bytes", "mark_cache_bytes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
+        if self.query_log_days < 1:
+            raise ValueError(f"query_log_days must be at least 1, not {self.query_log_days}")
+
+    def write(self, path: Path) -> None:
+        """Write the engine's configuration file, replacing the one of an earlier run in one step."""
+        elements = [
+            f"<max_server_memory_usage_to_ram_ratio>{self.memory_ratio}</max_server_memory_usage_to_ram_ratio>",
+            f"<max_server_memory_usage>{self.max_server_memory_bytes}</max_server_memory_usage>",
+            f"<mark_cache_size>{self.mark_cache_bytes}</mark_cache_size>",
+        ]
+        if self.query_log:
+            time_to_live = f"event_date + INTERVAL {self.query_log_days} DAY DELETE"
+            elements.append(
+                "<query_log><database>system</database><table>query_log</table>"
+                "<flush_interval_milliseconds>2000</flush_interval_milliseconds>"
+                f"<ttl>{escape(time_to_live)}</ttl></query_log>"
+            )
+        text = "<clickhouse>\n  " + "\n  ".join(elements) + "\n</clickhouse>\n"
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)

@@ -1,0 +1,61 @@
+"""Errors as ClickHouse reports them: a code, a name and a message."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_REPORTED = re.compile(
+    r"Code: (?P<code>\d+)\. DB::Exception: (?P<message>.*?)"
+    r"(?: \((?P<name>[A-Z][A-Z0-9_]*)\))?(?: \(version [^()]*(?:\([^()]*\))?\))?\s*",
+    re.DOTALL,
+)
+
+
+class EngineError(Exception):
+    """A statement or a request that failed.
+
+    :param code: ClickHouse's error code.
+    :param name: that code's name, such as ``UNKNOWN_TABLE``.
+    :param message: what went wrong, without code and name.
+    """
+
+    def __init__(self, code: int, name: str, message: str) -> None:
+        super().__init__(code, name, message)
+        self.code = code
+        self.name = name
+        self.message = message
+
+    def __str__(self) -> str:
+        """The error in the words of a server's reply."""
+        return f"Code: {self.code}. DB::Exception: {self.message} ({self.name})"
+
+    @classmethod
+    def parse(cls, text: str) -> EngineError:
+        """Read an error from the engine's text; text without a code becomes UNKNOWN_EXCEPTION."""
+        match = _REPORTED.fullmatch(text)
+        if match is None:
+            return cls(1002, "UNKNOWN_EXCEPTION", text.strip() or "The engine failed without saying why.")
+        return cls(int(match["code"]), match["name"] or "UNKNOWN_EXCEPTION", match["message"])
+
+
+def authentication_failed(user: str) -> EngineError:
+    """The error for a wrong name or password; it does not tell which of the two."""
+    message = f"{user}: Authentication failed: password is incorrect, or there is no user with such name."
+    return EngineError(516, "AUTHENTICATION_FAILED", message)
+
+
+@contextlib.contextmanager
+def engine_errors() -> Iterator[None]:
+    """Turn what the engine raises into :class:`EngineError`."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        # A message that quotes a statement which is not UTF-8 cannot become a Python string.
+        raise EngineError.parse(error.object.decode(errors="replace")) from error
+    except RuntimeError as error:
+        raise EngineError.parse(str(error)) from error

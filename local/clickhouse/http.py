@@ -1,0 +1,193 @@
+"""ClickHouse's HTTP interface: an ASGI application, and the server that runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from local.clickhouse.errors import EngineError
+from local.clickhouse.http_exchange import Exchange
+from local.clickhouse.http_query import QueryHandler, Service
+from local.clickhouse.http_reply import error_text, status_of
+from local.clickhouse.http_request import Request
+from local.clickhouse.http_sessions import SessionStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from local.clickhouse.config import Credentials
+    from local.clickhouse.engine import Engine
+    from local.clickhouse.http_exchange import Receive, Send
+
+_log = logging.getLogger(__name__)
+
+_MAX_REQUESTS = 64
+_SWEEP_SECONDS = 5.0
+# What a cancelled request is given to end with its error.
+_GIVE_UP_SECONDS = 2
+# The largest head of a request, which holds the URL and so parameters and settings.
+_MAX_HEAD_BYTES = 1024 * 1024
+_OK_PATHS = frozenset({"/ping", "/replicas_status"})
+
+
+class Application:
+    """The ASGI application.
+
+    :param service: the engine, the account and the sessions behind it.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._threads = ThreadPoolExecutor(max_workers=_MAX_REQUESTS, thread_name_prefix="http")
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        else:
+            raise ValueError(f"unknown kind of connection {scope['type']!r}")
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with self._sweeping():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        # Not waited for: the engine cancels what still runs, and ends after the last of it.
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    @contextlib.asynccontextmanager
+    async def _sweeping(self) -> AsyncIterator[None]:
+        """Close expired sessions from time to time."""
+
+        async def sweep() -> None:
+            while True:
+                await asyncio.sleep(_SWEEP_SECONDS)
+                await asyncio.to_thread(self._service.sessions.close_expired)
+
+        task = asyncio.create_task(sweep())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _serve(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        method, path = scope["method"], scope["path"]
+        is_query = method == "POST" or b"query=" in scope["query_string"]
+        if method not in {"GET", "POST", "HEAD"}:
+            await _reply(send, 405, f"Method {method} is not supported.\n".encode())
+        elif path in _OK_PATHS or (path == "/" and not is_query):
+            await _reply(send, 200, b"Ok.\n", body_wanted=method != "HEAD")
+        elif path not in {"/", "/query"}:
+            await _reply(send, 404, f"There is no handler for {path}\n".encode())
+        else:
+            await self._query(scope, receive, send)
+
+    async def _query(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        try:
+            request = Request.parse(scope)
+        except EngineError as error:
+            await _reply(send, status_of(error), error_text(error, self._service.engine.version))
+            return
+        exchange = Exchange(receive, send)
+        handler = QueryHandler(self._service, exchange, request)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._threads, handler.run)
+        finally:
+            await exchange.aclose()
+
+
+async def _reply(send: Send, status: int, body: bytes, *, body_wanted: bool = True) -> None:
+    headers = [(b"content-type", b"text/html; charset=UTF-8"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body if body_wanted else b""})
+
+
+class _UvicornServer(uvicorn.Server):
+    """Tells when it listens, or that it never will."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+class HttpServer:
+    """The HTTP listener, in a thread of its own.
+
+    :param engine: the engine behind it.
+    :param credentials: the account that clients must use.
+    :param host: the address to listen on.
+    :param port: the port; 0 for any free one.
+    :param display_name: the server's name in replies.
+    """
+
+    def __init__(self, engine: Engine, credentials: Credentials, *, host: str, port: int, display_name: str) -> None:
+        self._engine = engine
+        self._host = host
+        self._port = port
+        self._sessions = SessionStore(engine)
+        self._application = Application(Service(engine, self._sessions, credentials, display_name))
+        self._server: _UvicornServer | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> int:
+        """Listen, and return the port once it answers.
+
+        :raises OSError: the port is taken.
+        """
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((self._host, self._port))
+        except OSError as error:
+            listener.close()
+            raise OSError(error.errno, f"HTTP port {self._port} on {self._host}: {error.strerror}") from error
+        port = int(listener.getsockname()[1])
+        config = uvicorn.Config(
+            self._application,
+            access_log=False,
+            date_header=False,
+            h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+            lifespan="on",
+            log_config=None,
+            server_header=False,
+            timeout_keep_alive=30,
+            ws="none",
+        )
+        self._server = _UvicornServer(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [listener]}, name="http-server", daemon=True
+        )
+        self._thread.start()
+        if not self._server.ready.wait(10):
+            raise OSError(f"The HTTP listener on port {port} did not start")
+        return port
+
+    def stop(self, timeout: float) -> None:
+        """Stop accepting, let requests end for at most ``timeout`` seconds, cancel the rest and close the sessions."""
+        if self._server is None or self._thread is None:
+            return
+        self._server.config.timeout_graceful_shutdown = int(timeout) + _GIVE_UP_SECONDS
+        self._server.should_exit = True
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            for statement in self._engine.running():
+                self._engine.kill(statement.query_id)
+            # By now only clients that neither send nor read can be left; uvicorn gives those up.
+            self._thread.join(_GIVE_UP_SECONDS + 1)
+        self._sessions.close_all()

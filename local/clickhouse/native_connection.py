@@ -1,0 +1,153 @@
+"""One client's connection over the native protocol: greeting, packets one after the other, the end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from local.clickhouse.blocks import UnsupportedTypeError
+from local.clickhouse.errors import EngineError, authentication_failed
+from local.clickhouse.native_compression import CompressionError
+from local.clickhouse.native_protocol import (
+    PONG,
+    ClientHello,
+    ClientPacket,
+    exception_packet,
+    read_hello,
+    read_query,
+    server_hello,
+)
+from local.clickhouse.native_statement import StatementRunner
+from local.clickhouse.native_transport import Transport
+from local.clickhouse.wire import IncompleteInput, MalformedInput, OversizedInput
+
+if TYPE_CHECKING:
+    import socket
+
+    from local.clickhouse.config import Credentials
+    from local.clickhouse.engine import Engine, EngineSession
+    from local.clickhouse.native_watch import Watcher
+
+logger = logging.getLogger(__name__)
+
+_HELLO_SECONDS = 30.0
+
+
+class Connection:
+    """One connection, served by the thread that calls `serve`.
+
+    :param sock: the accepted socket.
+    :param timezone: zone of the server, an IANA name.
+    :param display_name: what clients show as the server's name.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        engine: Engine,
+        credentials: Credentials,
+        watcher: Watcher,
+        timezone: str,
+        display_name: str,
+    ) -> None:
+        self._transport = Transport(sock)
+        self._engine = engine
+        self._credentials = credentials
+        self._watcher = watcher
+        self._timezone = timezone
+        self._display_name = display_name
+        self._state = threading.Lock()
+        self._busy = True
+        self._finishing = False
+        self._runner: StatementRunner | None = None
+
+    def serve(self) -> None:
+        """Serve the client until either side ends the connection."""
+        try:
+            hello = self._greeted()
+            if hello is not None:
+                with self._engine.session(database=hello.database or None, keep=True) as session:
+                    self._serve(session, hello)
+        except EngineError as error:
+            self._say_goodbye(error)
+        except (MalformedInput, OversizedInput, UnsupportedTypeError, CompressionError) as error:
+            self._say_goodbye(_protocol_error(error))
+        except (IncompleteInput, OSError) as error:
+            logger.debug("A native connection ended: %s", error)
+        finally:
+            self._transport.close()
+
+    def finish(self) -> None:
+        """End the connection as soon as no statement runs on it. From any thread."""
+        with self._state:
+            self._finishing = True
+            if not self._busy:
+                self._transport.shut_down()
+
+    def abort(self) -> None:
+        """End the connection and the statement that runs on it. From any thread."""
+        query_id = self._runner.running_id if self._runner else None
+        if query_id is not None:
+            self._engine.kill(query_id)
+        self._transport.shut_down()
+
+    def _greeted(self) -> ClientHello | None:
+        """The client's Hello once its account is known to be right; None when it left without a word."""
+        if not self._transport.wait(_HELLO_SECONDS):
+            raise TimeoutError("the client did not say Hello")
+        if self._transport.source.exhausted():
+            return None
+        hello = read_hello(self._transport.source)
+        if not self._credentials.check(hello.user, hello.password):
+            raise authentication_failed(hello.user)
+        return hello
+
+    def _serve(self, session: EngineSession, hello: ClientHello) -> None:
+        self._runner = runner = StatementRunner(self._engine, session, self._transport, self._watcher)
+        self._transport.send(server_hello(self._timezone, self._display_name))
+        while self._next_packet_has_come():
+            match packet := self._transport.read_packet_type():
+                case ClientPacket.PING:
+                    self._transport.send(PONG)
+                case ClientPacket.QUERY:
+                    runner.run(read_query(self._transport.source, hello.revision))
+                case ClientPacket.CANCEL:
+                    # It came too late: its statement has ended.
+                    pass
+                case _:
+                    raise MalformedInput(f"unexpected packet {packet} from the client")
+
+    def _next_packet_has_come(self) -> bool:
+        with self._state:
+            self._busy = False
+            if self._finishing:
+                return False
+        self._transport.wait()
+        with self._state:
+            self._busy = True
+            if self._finishing:
+                return False
+        return not self._transport.source.exhausted()
+
+    def _say_goodbye(self, error: EngineError) -> None:
+        logger.info("A native connection is closed: %s", error)
+        try:
+            self._transport.send(exception_packet(error))
+            self._transport.linger()
+        except OSError as broken:
+            logger.debug("A native connection broke before its last packet: %s", broken)
+
+
+def _protocol_error(error: ValueError) -> EngineError:
+    """An error after which the client's next packet cannot be found."""
+    match error:
+        case UnsupportedTypeError():
+            return EngineError(48, "NOT_IMPLEMENTED", str(error))
+        case CompressionError():
+            return EngineError(271, "CANNOT_DECOMPRESS", str(error))
+        case OversizedInput():
+            return EngineError(307, "TOO_MANY_BYTES", str(error))
+        case _:
+            return EngineError(99, "UNKNOWN_PACKET_FROM_CLIENT", str(error))

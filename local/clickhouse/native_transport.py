@@ -1,0 +1,135 @@
+"""A client's socket as packets: bytes in with time limits, data packets in and out, compressed or not."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from local.clickhouse.blocks import BLOCK_INFO, Block, read_block, read_block_info
+from local.clickhouse.native_compression import FrameSource, Method, compress
+from local.clickhouse.native_protocol import ServerPacket
+from local.clickhouse.wire import ByteSource, IncompleteInput, encode_string, encode_varint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_RECEIVE_BYTES = 256 << 10
+# Without a byte for so long in the middle of a packet, or without room for one in an answer, the client is given up.
+_STALLED_SECONDS = 60.0
+_KEEPALIVE_IDLE_SECONDS = 60
+_LINGER_SECONDS = 5.0
+
+
+def _prepare(sock: socket.socket) -> None:
+    sock.settimeout(_STALLED_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_SECONDS)
+
+
+class Transport:
+    """The packets of one connection.
+
+    :param sock: the accepted socket; the transport owns it from here on.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        _prepare(sock)
+        self.sock = sock
+        self.source = ByteSource(lambda: sock.recv(_RECEIVE_BYTES))
+        self._frames = FrameSource(self.source)
+        self._sending = threading.Lock()
+
+    def start_statement(self) -> None:
+        """Frames do not go over from one statement to the next."""
+        self._frames = FrameSource(self.source)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for the next packet's first byte, or the connection's end. False: neither came in time."""
+        if self.source.pending:
+            return True
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return bool(poll.poll(None if seconds is None else seconds * 1000))
+
+    def peek(self) -> int | None:
+        """The type of the client's next packet without taking it; None: nothing has come.
+
+        :raises IncompleteInput: the client has gone.
+        """
+        if self.source.pending:
+            return self.source.window[self.source.position]
+        if not self.wait(0):
+            return None
+        ahead = self.sock.recv(1, socket.MSG_PEEK)
+        if not ahead:
+            raise IncompleteInput("the client closed the connection")
+        return ahead[0]
+
+    def read_packet_type(self) -> int:
+        self.source.mark()
+        return self.source.varint()
+
+    def read_data(self, *, compressed: bool) -> tuple[str, Block]:
+        """A Data packet behind its type: the name of its external table ("" for an INSERT's data), its block."""
+        self.source.mark()
+        table = self.source.string()
+        source = self._frames if compressed else self.source
+        source.mark()
+        read_block_info(source)
+        return table, read_block(source)
+
+    def send(self, data: bytes) -> None:
+        with self._sending:
+            self.sock.sendall(data)
+
+    def try_send(self, data: bytes) -> bool:
+        """Send a few bytes if that can be done at once. False: nothing was sent."""
+        if not self._sending.acquire(blocking=False):
+            return False
+        try:
+            poll = select.poll()
+            poll.register(self.sock, select.POLLOUT)
+            if poll.poll(0) != [(self.sock.fileno(), select.POLLOUT)]:
+                return False
+            self.sock.sendall(data)
+            return True
+        except OSError:
+            # Whoever reads from the client or answers it will meet the same error.
+            return False
+        finally:
+            self._sending.release()
+
+    def send_block(self, body: bytes, method: Method | None, packet: ServerPacket = ServerPacket.DATA) -> None:
+        """
+        :param body: the block without block info.
+        :param method: how to compress it; None sends it plain, outside of frames.
+        """
+        head = encode_varint(packet) + encode_string("")
+        parts: Iterable[bytes] = (BLOCK_INFO, body) if method is None else compress(BLOCK_INFO + body, method)
+        self.send(b"".join((head, *parts)))
+
+    def shut_down(self) -> None:
+        """Wake whatever waits on this connection, from any thread: it sees the end of the input."""
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+    def linger(self) -> None:
+        """Close the sending side and let the client finish, so that what was sent last still reaches it.
+
+        Closing with unread input resets the connection, and the client's system drops what it had not read yet.
+        """
+        self.sock.shutdown(socket.SHUT_WR)
+        deadline = time.monotonic() + _LINGER_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            self.sock.settimeout(left)
+            if not self.sock.recv(_RECEIVE_BYTES):
+                return
+
+    def close(self) -> None:
+        self.sock.close()

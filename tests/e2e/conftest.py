@@ -1,0 +1,138 @@
+"""One real stack for all end-to-end tests: started by its own command line on free ports, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from local.settings import ADMIN_USER, LOOPBACK, read_settings
+from local.stack import Progress, Stack
+from scripts.backfill import AirflowApi
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from local.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+PORT_VARIABLES = ("CLICKHOUSE_PORT", "CLICKHOUSE_NATIVE_PORT", "VALKEY_PORT", "AIRFLOW_PORT")
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as sockets:
+        listeners = [sockets.enter_context(socket.socket()) for _ in range(count)]
+        for listener in listeners:
+            listener.bind((LOOPBACK, 0))
+        return [listener.getsockname()[1] for listener in listeners]
+
+
+def own_environment(local_dir: Path, **variables: str) -> dict[str, str]:
+    """This process's environment with ports and a folder that nobody else uses."""
+    foreign = ("AIRFLOW", "CLICKHOUSE_", "VALKEY_", "MAXY_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    ports = {name: str(port) for name, port in zip(PORT_VARIABLES, free_ports(4), strict=True)}
+    return environment | ports | {"MAXY_LOCAL_DIR": str(local_dir)} | variables
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """:param environment: what `python -m local` is to be called with.
+
+    :param stack: the same stack for calls within this process: its parts, clients and pid files.
+    :param api: Airflow's REST API, logged in.
+    """
+
+    settings: Settings
+    environment: Mapping[str, str]
+    stack: Stack
+    api: AirflowApi
+
+    def run_command(
+        self, *arguments: str, stdin: str | None = None, timeout: float = 300, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `python -m local ARGUMENTS`.
+
+        :param variables: changed for this call.
+        """
+        return run_local({**self.environment, **variables}, *arguments, stdin=stdin, timeout=timeout)
+
+    def pids(self) -> dict[str, int | None]:
+        return {part.name: part.process.running_pid() for part in self.stack.parts}
+
+    def belongings(self) -> list[psutil.Process]:
+        return belongings(self.settings)
+
+
+def run_local(
+    environment: Mapping[str, str], *arguments: str, stdin: str | None = None, timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "local", *arguments],
+        cwd=ROOT,
+        env=dict(environment),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def belongings(settings: Settings) -> list[psutil.Process]:
+    """All processes of the machine that have to do with this stack's folder or ports, however they came about."""
+    ports = {
+        settings.clickhouse_port,
+        settings.clickhouse_native_port,
+        settings.valkey_port,
+        settings.airflow_port,
+    }
+    return [process for process in psutil.process_iter() if _belongs(process, str(settings.local_dir), ports)]
+
+
+def _belongs(process: psutil.Process, folder: str, ports: set[int]) -> bool:
+    try:
+        if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        texts = [*process.cmdline(), process.cwd(), *process.environ().values()]
+        listens = any(
+            connection.status == psutil.CONN_LISTEN and connection.laddr.port in ports
+            for connection in process.net_connections("inet")
+        )
+    except psutil.Error:
+        return False
+    return listens or any(folder in text for text in texts)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[RunningStack]:
+    # Not below pytest's own folder, which no other user may enter: as root, the database runs as another user.
+    folder = Path(tempfile.mkdtemp(prefix="maxy-e2e-"))
+    environment = own_environment(folder / "local")
+    settings = read_settings(ROOT, environment)
+    running = RunningStack(
+        settings,
+        environment,
+        Stack(settings, Progress(lambda line: None)),
+        AirflowApi(settings.airflow_url, username=ADMIN_USER, password=settings.airflow_admin_password),
+    )
+    try:
+        started = running.run_command("up")
+        assert started.returncode == 0, started.stdout + started.stderr
+        print(started.stdout)
+        yield running
+    finally:
+        stopped = running.run_command("clean")
+        remaining = running.belongings()
+        shutil.rmtree(folder, ignore_errors=True)
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    assert remaining == []

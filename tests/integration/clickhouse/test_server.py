@@ -1,0 +1,161 @@
+"""The server as a process: readiness, one owner of a folder, an end in good order, a kill."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import clickhouse_driver
+import pytest
+
+from local.clickhouse.testing import Server, running_server
+from tests.integration.clickhouse.plain_http import Http, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_ROOT = Path(__file__).resolve().parents[3]
+
+
+def command(*arguments: str, password: str = "secret-word") -> subprocess.CompletedProcess[str]:
+    """Run the gateway's command line to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "local.clickhouse", *arguments],
+        cwd=_ROOT,
+        env={**os.environ, "CLICKHOUSE_PASSWORD": password},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for a condition of a real server, at most ten seconds."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen within 10 s"
+        time.sleep(0.02)
+
+
+def test_both_protocols_answer_once_it_is_ready_and_share_the_data(tmp_path: Path) -> None:
+    with running_server(tmp_path, timezone="America/New_York", user="u", password="p w'", database="d b") as server:
+        ready = json.loads((tmp_path / "ready.json").read_text())
+        assert ready == {"pid": server.pid, "http_port": server.http_port, "tcp_port": server.tcp_port}
+        http_client = Http(server)
+        http_client.ask("CREATE TABLE t (a UInt8) ENGINE = MergeTree ORDER BY a")
+        with clickhouse_driver.Client(
+            server.host, server.tcp_port, user="u", password="p w'", database="d b"
+        ) as native:
+            native.execute("INSERT INTO t VALUES", [(1,), (2,)])
+            assert native.execute("SELECT timezone()") == [("America/New_York",)]
+        assert http_client.ask("SELECT sum(a), timezone() FROM t") == "3\tAmerica/New_York"
+    assert server.process.returncode == 0
+    assert not (tmp_path / "ready.json").exists()
+    assert "p w'" not in (tmp_path / "server.log").read_text()
+
+
+def test_a_second_server_on_the_folder_is_refused_with_words(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server:
+        second = command("serve", str(tmp_path), "--http-port", "0", "--tcp-port", "0")
+        assert second.returncode == 1
+        assert second.stderr == f"{tmp_path} is in use by another ClickHouse gateway (pid {server.pid}).\n"
+        assert Http(server).ask("SELECT 1") == "1"
+
+
+@pytest.mark.parametrize("option", ["--http-port", "--tcp-port"])
+def test_a_port_that_is_taken_is_named(tmp_path: Path, option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ports = {"--http-port": "0", "--tcp-port": "0", option: port}
+        result = command("serve", str(tmp_path), *(word for pair in ports.items() for word in pair))
+    assert result.returncode == 1
+    assert port in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "password", "words"),
+    [
+        ([], "", "CLICKHOUSE_PASSWORD is not set"),
+        (["--timezone", "Mars/Base"], "x", "Unknown time zone 'Mars/Base'"),
+        (["--host", "0.0.0.0"], "x", "not an IPv4 loopback address"),
+        (["--http-port", "70000"], "x", "not a port"),
+    ],
+)
+def test_a_wrong_start_says_why(tmp_path: Path, arguments: list[str], password: str, words: str) -> None:
+    result = command("serve", str(tmp_path), *arguments, password=password)
+    assert result.returncode != 0
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_status_and_stop(tmp_path: Path) -> None:
+    assert command("status", str(tmp_path)).returncode == 1
+    with running_server(tmp_path) as server:
+        status = command("status", str(tmp_path))
+        assert (status.returncode, str(server.http_port) in status.stdout) == (0, True)
+        assert command("stop", str(tmp_path)).returncode == 0
+        assert server.process.wait(5) == 0
+    assert command("stop", str(tmp_path)).stdout == f"Nobody serves {tmp_path}.\n"
+
+
+def test_a_running_statement_ends_before_the_server_does(tmp_path: Path) -> None:
+    replies: list[Reply] = []
+    with running_server(tmp_path) as server:
+        http_client = Http(server)
+        sql = "SELECT sleepEachRow(0.5) + number FROM numbers(3) SETTINGS max_block_size = 1"
+        thread = threading.Thread(target=lambda: replies.append(http_client.post(sql, query_id="last")))
+        thread.start()
+        asked = "SELECT count() FROM system.processes WHERE Settings['log_comment'] = 'last'"
+        eventually(lambda: http_client.ask(asked) == "1")
+        server.process.terminate()
+        assert server.process.wait(20) == 0
+        thread.join(5)
+    assert [reply.body for reply in replies] == [b"0\n1\n2\n"]
+
+
+def test_acknowledged_inserts_survive_a_kill(tmp_path: Path) -> None:
+    acknowledged: list[int] = []
+    with running_server(tmp_path) as server:
+        http_client = Http(server)
+        http_client.ask("CREATE TABLE t (a UInt32) ENGINE = MergeTree ORDER BY a")
+
+        def write() -> None:
+            while True:
+                number = len(acknowledged)
+                try:
+                    reply = http_client.post(f"INSERT INTO t VALUES ({number})")
+                except (OSError, http.client.HTTPException):
+                    return
+                assert reply.status == 200
+                acknowledged.append(number)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        eventually(lambda: len(acknowledged) >= 50)
+        os.kill(server.pid, signal.SIGKILL)
+        thread.join(10)
+    with running_server(tmp_path) as server:
+        stored = int(Http(server).ask("SELECT count() FROM t"))
+    # The one that was on its way may have been stored without its reply.
+    assert stored - len(acknowledged) in {0, 1}
+
+
+def test_a_killed_server_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server:
+        os.kill(server.pid, signal.SIGKILL)
+        server.process.wait()
+        assert command("status", str(tmp_path)).returncode == 1
+    again: Server
+    with running_server(tmp_path) as again:
+        assert Http(again).ask("SELECT 1") == "1"

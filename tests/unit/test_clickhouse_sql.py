@@ -1,0 +1,195 @@
+"""The parts of a statement that the server itself must find."""
+
+from __future__ import annotations
+
+import contextlib
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from local.clickhouse.errors import EngineError
+from local.clickhouse.quoting import quote_identifier, quote_string
+from local.clickhouse.sql import first_keyword, parse_statement
+
+
+@pytest.mark.parametrize(
+    ("sql", "keyword"),
+    [
+        ("select 1", "SELECT"),
+        ("  /* select */ -- drop\n# a\nWITH 1 AS x SELECT x", "WITH"),
+        ("(SELECT 1) UNION ALL SELECT 2", "("),
+        ("", ""),
+        ("-- nothing", ""),
+        ("/* open", ""),
+    ],
+)
+def test_first_keyword_is_found_behind_comments(sql: str, keyword: str) -> None:
+    assert first_keyword(sql) == keyword
+
+
+@pytest.mark.parametrize(
+    ("sql", "rest", "fmt"),
+    [
+        (b"SELECT 1 FORMAT JSON", b"SELECT 1", "JSON"),
+        (b"select 1\nformat\n/* which? */ CSV ;  ", b"select 1", "CSV"),
+        (b"SELECT 1 FORMAT JSON SETTINGS max_threads = 1", b"SELECT 1  SETTINGS max_threads = 1", "JSON"),
+        (b"SELECT {x:String}\n FORMAT Native", b"SELECT {x:String}", "Native"),
+        (b"SELECT f(1) FORMAT Native", b"SELECT f(1)", "Native"),
+        (b"SHOW TABLES FORMAT TSV", b"SHOW TABLES", "TSV"),
+        (b"SELECT 1", b"SELECT 1", None),
+        (b"SELECT 'x FORMAT JSON'", b"SELECT 'x FORMAT JSON'", None),
+        (b"SELECT 1 AS format FROM t", b"SELECT 1 AS format FROM t", None),
+        (b"SELECT format FROM t", b"SELECT format FROM t", None),
+        (b"SELECT a, format x", b"SELECT a, format x", None),
+        (b"SELECT (SELECT 1 FORMAT JSON)", b"SELECT (SELECT 1 FORMAT JSON)", None),
+        (b"SELECT 1 -- FORMAT JSON", b"SELECT 1 -- FORMAT JSON", None),
+        (b"SELECT '\xff' FORMAT RowBinary", b"SELECT '\xff'", "RowBinary"),
+    ],
+)
+def test_format_clause_is_cut_off(sql: bytes, rest: bytes, fmt: str | None) -> None:
+    statement = parse_statement(sql)
+    assert (statement.sql, statement.fmt, statement.insert) == (rest, fmt, None)
+
+
+@pytest.mark.parametrize("sql", [b"SELECT 1;", b"SELECT 1 ;; ", b"SELECT 1; -- done", b"SELECT 1;/* ; */"])
+def test_semicolon_at_the_end_is_cut_off(sql: bytes) -> None:
+    assert parse_statement(sql).sql == b"SELECT 1"
+
+
+@pytest.mark.parametrize("sql", [b"SELECT ';'", b"SELECT `;`", b'SELECT ";"', b"SELECT $$;$$", b"SELECT $a$;$a$"])
+def test_semicolon_inside_quotes_is_none(sql: bytes) -> None:
+    assert parse_statement(sql).sql == sql
+
+
+@pytest.mark.parametrize(
+    "sql", [b"SELECT 1; SELECT 2", b"DROP TABLE t;x", b"SELECT 'a\\'; ' ;SELECT 1", b"SET a = 1;;b"]
+)
+def test_several_statements_are_refused(sql: bytes) -> None:
+    with pytest.raises(EngineError, match="Multi-statements are not allowed") as caught:
+        parse_statement(sql)
+    assert caught.value.code == 62
+
+
+@pytest.mark.parametrize("sql", [b"", b"  \n", b"-- x", b"/* x */"])
+def test_nothing_is_refused(sql: bytes) -> None:
+    with pytest.raises(EngineError, match="Empty query"):
+        parse_statement(sql)
+
+
+@pytest.mark.parametrize(
+    ("sql", "code"),
+    [(b"SELECT 1 INTO OUTFILE '/tmp/x'", 358), (b"INSERT INTO t FROM INFILE '/etc/passwd' FORMAT CSV", 48)],
+)
+def test_files_of_the_server_are_refused(sql: bytes, code: int) -> None:
+    with pytest.raises(EngineError) as caught:
+        parse_statement(sql)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("sql", "head", "fmt", "data"),
+    [
+        (b"INSERT INTO t VALUES (1, ';'), (2)", b"INSERT INTO t", "Values", b" (1, ';'), (2)"),
+        (b"insert into t(a) values", b"insert into t(a)", "Values", b""),
+        (b"INSERT INTO t FORMAT CSV\n1;2\n", b"INSERT INTO t", "CSV", b"1;2\n"),
+        (b"INSERT INTO t FORMAT CSV \r\n\n1\n", b"INSERT INTO t", "CSV", b"\n1\n"),
+        (b"INSERT INTO t FORMAT Native\n\x00'\xff", b"INSERT INTO t", "Native", b"\x00'\xff"),
+        (b'INSERT INTO t FORMAT JSONEachRow {"a":1}', b"INSERT INTO t", "JSONEachRow", b'{"a":1}'),
+        (b"INSERT INTO t FORMAT Native;", b"INSERT INTO t", "Native", b""),
+        (b"INSERT INTO t", b"INSERT INTO t", None, b""),
+        (b"INSERT INTO t;", b"INSERT INTO t", None, b""),
+        (
+            b"INSERT INTO t SETTINGS a = 1, b = 'VALUES' FORMAT TSV\n1",
+            b"INSERT INTO t SETTINGS a = 1, b = 'VALUES'",
+            "TSV",
+            b"1",
+        ),
+        (b"INSERT INTO t SETTINGS a=[1, 2] VALUES (1)", b"INSERT INTO t SETTINGS a=[1, 2]", "Values", b" (1)"),
+    ],
+)
+def test_insert_is_split_from_its_data(sql: bytes, head: bytes, fmt: str | None, data: bytes) -> None:
+    insert = parse_statement(sql).insert
+    assert insert is not None
+    assert (insert.sql, insert.fmt, insert.data) == (head, fmt, data)
+
+
+@pytest.mark.parametrize(
+    ("sql", "target", "columns"),
+    [
+        (b"INSERT INTO t VALUES", b"t", None),
+        (b"INSERT t VALUES", b"t", None),
+        (b"INSERT INTO TABLE db . `t ``1` (a, `b)`, c.d) VALUES", b"db . `t ``1`", b"(a, `b)`, c.d)"),
+        (b'INSERT INTO "d"."t"(* EXCEPT(a)) FORMAT CSV\n', b'"d"."t"', b"(* EXCEPT(a))"),
+        (b"INSERT INTO {db:Identifier}.{t:Identifier} (a) VALUES", b"{db:Identifier}.{t:Identifier}", b"(a)"),
+        (b"INSERT INTO FUNCTION remote('a', (b)) (x) VALUES", b"remote('a', (b))", b"(x)"),
+    ],
+)
+def test_target_and_columns_are_kept_as_written(sql: bytes, target: bytes, columns: bytes | None) -> None:
+    insert = parse_statement(sql).insert
+    assert insert is not None
+    assert (insert.target, insert.columns) == (target, columns)
+    assert insert.is_function == (b"FUNCTION" in sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        b"INSERT INTO t SELECT 1",
+        b"INSERT INTO t (a) WITH 1 AS x SELECT x",
+        b"INSERT INTO t (SELECT 1)",
+        b"INSERT INTO t (a) SETTINGS max_threads = 1 SELECT 1",
+        b"INSERT INTO t ((SELECT 1) UNION ALL (SELECT 2))",
+    ],
+)
+def test_insert_from_a_query_has_no_data(sql: bytes) -> None:
+    statement = parse_statement(sql)
+    assert (statement.insert, statement.sql) == (None, sql)
+
+
+def test_kill_query_means_the_id_that_the_client_gave() -> None:
+    statement = parse_statement(b"KILL QUERY WHERE query_id = 'query_id' SYNC FORMAT TSV")
+    assert statement.fmt == "TSV"
+    assert statement.sql == (
+        b"KILL QUERY WHERE if(Settings['log_comment'] = '', query_id, Settings['log_comment']) = 'query_id' SYNC"
+    )
+
+
+@given(st.text(alphabet=string.printable + "'\\`\"한글😀"))
+def test_a_quoted_text_is_one_token(text: str) -> None:
+    for quoted in (quote_string(text), quote_identifier(text)):
+        sql = f"SELECT {quoted}".encode()
+        assert parse_statement(sql + b" FORMAT CSV;").sql == sql
+
+
+@given(st.binary())
+def test_any_bytes_are_parsed_or_refused(sql: bytes) -> None:
+    with contextlib.suppress(EngineError):
+        assert parse_statement(sql).keyword
+
+
+@given(st.binary())
+def test_data_of_an_insert_is_kept_byte_for_byte(data: bytes) -> None:
+    insert = parse_statement(b"INSERT INTO t FORMAT RowBinary\n" + data).insert
+    assert insert is not None
+    assert insert.data == data
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "name", "message"),
+    [
+        ("Code: 60. DB::Exception: No (such) table. (UNKNOWN_TABLE)", 60, "UNKNOWN_TABLE", "No (such) table."),
+        (
+            "Code: 27. DB::Exception: Bad: (at row 1)\n: more. (CANNOT_PARSE) (version 26.9.2.1)",
+            27,
+            "CANNOT_PARSE",
+            "Bad: (at row 1)\n: more.",
+        ),
+        ("it broke", 1002, "UNKNOWN_EXCEPTION", "it broke"),
+        ("", 1002, "UNKNOWN_EXCEPTION", "The engine failed without saying why."),
+    ],
+)
+def test_errors_are_read_from_the_engines_text(text: str, code: int, name: str, message: str) -> None:
+    error = EngineError.parse(text)
+    assert (error.code, error.name, error.message) == (code, name, message)
