@@ -73,6 +73,8 @@ with DAG(
             format="date",
             title="Day",
             description=f"YYYY-MM-DD in {timezone.key}; empty: the run's own day",
+            # For scripts/backfill.py: Airflow's API does not tell a DAG's zone.
+            timezone=timezone.key,
         ),
         "allow_empty": Param(
             False,

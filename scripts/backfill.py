@@ -289,15 +289,22 @@ class Backfill:
         return self._follow(zone)
 
     def _zone(self) -> ZoneInfo:
-        name = self._request.timezone
-        if name is None:
-            name = self._dag(details=True).get("timezone")
-            if not name:
-                raise BackfillError(f"{self._request.dag_id} has no time zone of its own: pass --timezone")
+        name = self._request.timezone or self._zone_of_dag()
         try:
             return ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise BackfillError(f"--timezone {name}: not an IANA time zone (such as UTC or Asia/Seoul)") from None
+
+    def _zone_of_dag(self) -> str:
+        """Return the zone that the DAG says its days are in.
+
+        Airflow's own answer will not do: 3.3.2 gives its default zone for every DAG, whatever the DAG's is.
+        """
+        params = self._dag(details=True).get("params") or {}
+        name = params.get("stat_date", {}).get("schema", {}).get("timezone")
+        if not name:
+            raise BackfillError(f"{self._request.dag_id} does not say in which zone its days are: pass --timezone")
+        return str(name)
 
     def _refuse_days_to_come(self, zone: ZoneInfo) -> None:
         today = self._now().astimezone(zone).date()
@@ -486,7 +493,9 @@ def add_backfill_options(parser: argparse.ArgumentParser) -> None:
         help="which finished days to compute again (default: none)",
     )
     parser.add_argument("--max-active-runs", type=int, default=3, metavar="N", help="days at a time (default: 3)")
-    parser.add_argument("--timezone", metavar="ZONE", help="statistics time zone (default: the DAG's)")
+    parser.add_argument(
+        "--timezone", metavar="ZONE", help="statistics time zone (default: what the DAG says of its stat_date)"
+    )
     parser.add_argument("--run-backwards", action="store_true", help="newest day first")
     parser.add_argument("--unpause", action="store_true", help="unpause the DAG if it is paused")
     parser.add_argument("--dry-run", action="store_true", help="only tell what would be computed")

@@ -147,3 +147,10 @@ class TestWaiting:
     def test_a_settling_time_that_is_none_is_refused_by_name(self, minutes: str) -> None:
         with pytest.raises(AirflowFailException, match="settling_minutes"):
             self.execute(self.sensor(datetime(2026, 11, 21, tzinfo=UTC), minutes))
+
+
+def test_the_dag_says_in_which_zone_its_days_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    # scripts/backfill.py reads it through the API, which shows a parameter's schema.
+    monkeypatch.setenv("AIRFLOW_VAR_MAXY_TIMEZONE", "Asia/Seoul")
+    dag = DagBag(dag_folder=str(ROOT / "dags")).dags["device_statistic_daily"]
+    assert dag.params.get_param("stat_date").schema["timezone"] == "Asia/Seoul"

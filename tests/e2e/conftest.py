@@ -117,7 +117,8 @@ def _belongs(process: psutil.Process, folder: str, ports: set[int]) -> bool:
 def stack() -> Iterator[RunningStack]:
     # Not below pytest's own folder, which no other user may enter: as root, the database runs as another user.
     folder = Path(tempfile.mkdtemp(prefix="maxy-e2e-"))
-    environment = own_environment(folder / "local")
+    # Not UTC, so that a date which is one by luck alone shows.
+    environment = own_environment(folder / "local", MAXY_TIMEZONE="Asia/Seoul")
     settings = read_settings(ROOT, environment)
     running = RunningStack(
         settings,

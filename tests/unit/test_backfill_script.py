@@ -63,7 +63,7 @@ class FakeAirflow:
     ) -> dict[str, Any]:
         match method, path:
             case "GET", "/dags/daily/details":
-                return {"timezone": self.zone.key}
+                return {"timezone": "UTC", "params": {"stat_date": {"schema": {"timezone": self.zone.key}}}}
             case "GET", "/dags/daily":
                 return {"is_paused": self.paused}
             case "PATCH", "/dags/daily":
