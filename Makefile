@@ -24,6 +24,7 @@ help:
 install: $(STAMP)
 
 $(VENV)/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
@@ -44,7 +45,7 @@ up: install
 	@$(LOCAL) up
 
 stop down:
-	@if [ -x $(BIN)/python ]; then $(LOCAL) down; else echo "nothing is installed, so nothing runs"; fi
+	@if [ -e $(STAMP) ]; then $(LOCAL) down; else echo "nothing is installed, so nothing runs"; fi
 
 status logs report: install
 	@$(LOCAL) $@ $(ARGS)
@@ -79,7 +80,8 @@ test: lint typecheck
 	$(BIN)/python -m pytest $(ARGS)
 
 clean:
-	@if [ -x $(BIN)/python ]; then $(LOCAL) clean; fi
+	@if [ -e $(STAMP) ]; then $(LOCAL) clean; \
+	elif [ -e .local ]; then echo "nothing is installed: .local is left (make install clean removes it)"; fi
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +
 

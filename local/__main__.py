@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from local import commands
 from local.processes import ProcessError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 ROOT = Path(__file__).parents[1]
+
+_Number = TypeVar("_Number", int, float)
 
 
 def _up(stack: Stack, options: argparse.Namespace) -> int:
@@ -53,7 +56,7 @@ def _logs(stack: Stack, options: argparse.Namespace) -> int:
 
 
 def _seed(stack: Stack, options: argparse.Namespace) -> int:
-    commands.seed(stack.settings, days=options.days, scale=options.scale, force=options.force)
+    commands.seed(stack, days=options.days, scale=options.scale, force=options.force)
     return 0
 
 
@@ -73,9 +76,19 @@ def _run(stack: Stack, options: argparse.Namespace) -> int:
     return commands.run(stack, days=options.days, scale=options.scale)
 
 
+def _positive(number: Callable[[str], _Number]) -> Callable[[str], _Number]:
+    def parse(text: str) -> _Number:
+        with contextlib.suppress(ValueError):
+            if (value := number(text)) > 0:
+                return value
+        raise argparse.ArgumentTypeError(f"expected a number above 0, not {text}")
+
+    return parse
+
+
 def _add_sample_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--days", type=int, default=40, help="full days of sample data (default: 40)")
-    parser.add_argument("--scale", type=float, default=1.0, help="1.0 is about 25,000 page rows a day")
+    parser.add_argument("--days", type=_positive(int), default=40, help="full days of sample data (default: 40)")
+    parser.add_argument("--scale", type=_positive(float), default=1.0, help="1.0 is about 25,000 page rows a day")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -115,13 +128,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         stack = Stack(read_settings(ROOT), Progress(lambda line: print(line, flush=True)))
         return int(options.run(stack, options))
-    except (SettingsError, StackError, ProcessError, BackfillError, QueryError) as error:
-        print(f"local: {error}", file=sys.stderr)
-        return 1
     except BrokenPipeError:
         # The reader of a pipe (head, less) has had enough.
         sys.stderr.close()
         return 0
+    except (SettingsError, StackError, ProcessError, BackfillError, QueryError, OSError) as error:
+        print(f"local: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

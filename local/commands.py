@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+import redis
+
 from local.processes import tail_of
 from local.services.clickhouse import QueryError
 from local.settings import ADMIN_USER
@@ -56,21 +58,34 @@ def status_lines(parts: Sequence[PartStatus]) -> list[str]:
     return lines
 
 
-def seed(settings: Settings, *, days: int, scale: float, force: bool = False) -> None:
-    """Send the sample data that is not there yet, through the same interface as any collector."""
+def seed(stack: Stack, *, days: int, scale: float, force: bool = False) -> None:
+    """Send the sample data that is not there yet, through the same interface as any collector.
+
+    :raises QueryError: ClickHouse cannot be reached.
+    :raises StackError: it refuses the data.
+    """
+    settings = stack.settings
+    # The client below would tell the same in many lines.
+    stack.clickhouse.query("SELECT 1")
     # Imported here: numpy and the client take a second, which `status` and `sql` need not wait for.
     import clickhouse_connect
+    from clickhouse_connect.driver.exceptions import ClickHouseError
 
     from local.sample_data import seed as send_sample_data
 
-    with clickhouse_connect.get_client(
-        host=settings.host,
-        port=settings.clickhouse_port,
-        username=settings.clickhouse_user,
-        password=settings.clickhouse_password,
-        database=settings.clickhouse_database,
-    ) as client:
-        send_sample_data(client, now=datetime.now(UTC), days=days, scale=scale, timezone=settings.timezone, force=force)
+    try:
+        with clickhouse_connect.get_client(
+            host=settings.host,
+            port=settings.clickhouse_port,
+            username=settings.clickhouse_user,
+            password=settings.clickhouse_password,
+            database=settings.clickhouse_database,
+        ) as client:
+            send_sample_data(
+                client, now=datetime.now(UTC), days=days, scale=scale, timezone=settings.timezone, force=force
+            )
+    except ClickHouseError as error:
+        raise StackError(f"ClickHouse did not take the sample data: {error}") from error
 
 
 def run_sql(stack: Stack, statement: str, *, output_format: str) -> int:
@@ -145,9 +160,12 @@ def _figures(figures: Sequence[Any]) -> str:
 def _count_keys(stack: Stack) -> int:
     prefix = stack.settings.valkey_prefix
     escaped = "".join(f"\\{character}" if character in "\\*?[]^" else character for character in prefix)
-    with stack.valkey.client() as client:
-        # SCAN may name a key twice.
-        return len(set(client.scan_iter(match=f"{escaped}:daily:*", count=1000)))
+    try:
+        with stack.valkey.client() as client:
+            # SCAN may name a key twice.
+            return len(set(client.scan_iter(match=f"{escaped}:daily:*", count=1000)))
+    except redis.RedisError as error:
+        raise StackError(f"Valkey at {stack.valkey.address} cannot be asked: {error}") from error
 
 
 def _shown_password(settings: Settings) -> str:
@@ -168,7 +186,7 @@ def run(stack: Stack, *, days: int, scale: float) -> int:
     """From nothing to statistics that can be looked at: up, sample data, the last days computed, the report."""
     settings = stack.settings
     stack.up()
-    seed(settings, days=days, scale=scale)
+    seed(stack, days=days, scale=scale)
     first, last = last_full_days(settings.timezone, REPORTED_DAYS)
     wait_for_dag(airflow_api(settings), DEFAULT_DAG_ID)
     status = backfill(

@@ -309,6 +309,8 @@ def _signal(process: psutil.Process, number: signal.Signals) -> None:
         process.send_signal(number)
     except psutil.NoSuchProcess:
         return
+    except psutil.AccessDenied:
+        raise ProcessError(f"process {process.pid} cannot be ended: it belongs to another user") from None
 
 
 def _wait_gone(processes: Iterable[psutil.Process], timeout: float) -> list[psutil.Process]:

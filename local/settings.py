@@ -1,7 +1,7 @@
 """The embedded stack's settings: the environment and .env, read once, checked, and kept in one frozen object.
 
-The real environment wins over .env. Passwords and keys that nobody gave are generated once per checkout and kept in
-``MAXY_LOCAL_DIR/credentials.json``, readable by its owner alone.
+The real environment wins over .env, or the file that MAXY_ENV_FILE names instead. Passwords and keys that nobody gave
+are generated once per checkout and kept in ``MAXY_LOCAL_DIR/credentials.json``, readable by its owner alone.
 """
 
 from __future__ import annotations
@@ -107,15 +107,13 @@ class Settings:
 def read_settings(root: Path, environment: Mapping[str, str] | None = None) -> Settings:
     """Read and check all settings; generates and stores the credentials that are missing.
 
-    :param root: the checkout; its .env is read, and a relative MAXY_LOCAL_DIR starts there.
+    :param root: the checkout; its .env is read, and a relative MAXY_LOCAL_DIR or MAXY_ENV_FILE starts there.
     :param environment: instead of this process's environment.
     :raises SettingsError: a value is malformed; the text names the variable.
     """
     root = root.resolve()
-    values = {
-        **read_env_file(root / ".env"),
-        **{key: value for key, value in (os.environ if environment is None else environment).items() if value},
-    }
+    given = {key: value for key, value in (os.environ if environment is None else environment).items() if value}
+    values = read_env_file(_env_file(root, given.get("MAXY_ENV_FILE"))) | given
     for name in ("CLICKHOUSE_HOST", "VALKEY_HOST"):
         if values.get(name, LOOPBACK) not in _LOOPBACK_NAMES:
             raise SettingsError(
@@ -169,7 +167,7 @@ def read_env_file(path: Path) -> dict[str, str]:
     Understands comments, ``export NAME=value`` and single or double quotes around a whole value.
     :raises SettingsError: a line that is none of these, with its number.
     """
-    if not path.is_file():
+    if not path.exists():
         return {}
     values: dict[str, str] = {}
     for number, raw in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
@@ -193,6 +191,13 @@ def read_env_file(path: Path) -> dict[str, str]:
     return values
 
 
+def _env_file(root: Path, named: str | None) -> Path:
+    path = root / (named or ".env")
+    if named and not path.exists():
+        raise SettingsError(f"MAXY_ENV_FILE={named}: there is no such file.")
+    return path
+
+
 class _Credentials:
     """Given ones from the environment, the rest from the file, generated into it when it has none yet."""
 
@@ -209,9 +214,10 @@ class _Credentials:
         self._path = path
         self._given = {key: values[variable] for key, (variable, _) in self._GENERATORS.items() if values.get(variable)}
         for key, value in self._given.items():
-            if not value.isprintable() or '"' in value or "\\" in value or " " in value:
+            # What HTTP's headers and Valkey's configuration take as it is.
+            if not value.isascii() or not value.isprintable() or any(character in value for character in '"\\ '):
                 variable = self._GENERATORS[key][0]
-                raise SettingsError(f"{variable}: no blanks, double quotes, backslashes or control characters, please.")
+                raise SettingsError(f"{variable}: printable ASCII only, and no blanks, double quotes or backslashes.")
         self.given = frozenset(self._given)
 
     def all(self) -> dict[str, str]:

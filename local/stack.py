@@ -135,13 +135,18 @@ class Stack:
         return [self._status(part) for part in self.parts]
 
     def remove_data(self) -> None:
-        """Remove all that the stack has made, and nothing else that someone may keep in that folder."""
+        """Remove all that the stack has made, and nothing else that someone may keep in that folder.
+
+        :raises OSError: such as for files of another user, who once ran the stack here.
+        """
         with self._exclusive():
             if any(part.process.running() for part in self.parts):
                 raise StackError("the stack runs: `python -m local down` first")
             self.postgres.remove_socket_directory()
             for name in ("airflow", "clickhouse", "logs", "postgres", "postgres.new", "run", "valkey"):
-                shutil.rmtree(self.settings.local_dir / name, ignore_errors=True)
+                folder = self.settings.local_dir / name
+                if folder.exists():
+                    shutil.rmtree(folder)
             for name in ("credentials.json", "credentials.lock", "up.lock"):
                 (self.settings.local_dir / name).unlink(missing_ok=True)
         if not any(self.settings.local_dir.iterdir()):

@@ -170,8 +170,8 @@ class BackfillRequest:
     :param timezone: the IANA zone in which a day begins at midnight; None = ask the deployment.
     :param max_active_runs: days computed at the same time.
     :param unpause: unpause the DAG instead of refusing a paused one.
-    :param turn_timeout: seconds to wait for another backfill of the DAG to end.
-    :param outage_timeout: seconds without an answer from Airflow that are tolerated while waiting.
+    :param turn_timeout: seconds to wait for another backfill of the DAG to end, or for its scheduled run to be made.
+    :param outage_timeout: seconds without an answer from Airflow, or without its scheduler, that are tolerated.
     :param poll_interval: seconds between two questions.
     """
 
@@ -279,6 +279,8 @@ class Backfill:
         zone = self._zone()
         self._refuse_days_to_come(zone)
         self._check_dag()
+        if not self._request.dry_run:
+            self._wait_for_due_run()
         runs = self._runs(zone)
         needed = [day for day in self._days if self._needs_run(runs.get(day))]
         self._announce(zone, runs, needed)
@@ -335,6 +337,24 @@ class Backfill:
             self._report(f"{dag_id}: unpaused")
         else:
             raise BackfillError(f"{dag_id} is paused: its runs would stay queued. Unpause it, or pass --unpause")
+
+    def _wait_for_due_run(self) -> None:
+        """Let the scheduler make the run that is due first, which may be for one of the days.
+
+        Made by the backfill at the same moment, the two runs of one date would collide, and Airflow 3.3.2's scheduler
+        does not survive that. A DAG that was unpaused just now, and any DAG just after midnight, has such a run.
+        """
+        deadline = self._monotonic() + self._request.turn_timeout
+        while True:
+            due = self._dag().get("next_dagrun_run_after")
+            if due is None or datetime.fromisoformat(due) > self._now():
+                return
+            if self._monotonic() >= deadline:
+                raise BackfillError(
+                    f"the run of {self._request.dag_id} that was due at {due} has not been made after"
+                    f" {self._request.turn_timeout:.0f} s: does the scheduler run, has the DAG reached max_active_runs?"
+                )
+            self._sleep(self._request.poll_interval)
 
     def _runs(self, zone: ZoneInfo) -> dict[date, DayRun]:
         """The runs of the requested days. A run belongs to a day when its interval begins with the day."""
@@ -415,6 +435,7 @@ class Backfill:
     def _follow(self, zone: ZoneInfo) -> Outcome:
         total = len(self._days)
         last_line = ""
+        healthy = self._monotonic()
         while True:
             runs = self._runs_through_outages(zone)
             done = tuple(day for day in self._days if day in runs and runs[day].state == "success")
@@ -428,7 +449,22 @@ class Backfill:
                 last_line = line
             if len(done) + len(failed) + len(missing) == total:
                 return Outcome(done, failed, missing)
+            if self._scheduler_is_healthy():
+                healthy = self._monotonic()
+            elif self._monotonic() - healthy >= self._request.outage_timeout:
+                raise BackfillError(
+                    f"{line}; the scheduler has not been healthy for {self._request.outage_timeout:.0f} s,"
+                    " so the other days will not be computed before it runs again"
+                )
             self._sleep(self._request.poll_interval)
+
+    def _scheduler_is_healthy(self) -> bool:
+        try:
+            health = self._api.request("GET", "/monitor/health")
+        except (ApiUnreachable, ApiError):
+            # Whether Airflow answers at all is looked at where the runs are read.
+            return True
+        return bool(health["scheduler"]["status"] == "healthy")
 
     def _runs_through_outages(self, zone: ZoneInfo) -> dict[date, DayRun]:
         """A restart of the api-server in a long backfill is no reason to give up: the runs go on without it."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
 # Airflow reads its configuration once, when it is imported; so this happens before any test module is.
-os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="maxy-airflow-")
+_AIRFLOW_HOME = tempfile.mkdtemp(prefix="maxy-airflow-")
+os.environ["AIRFLOW_HOME"] = _AIRFLOW_HOME
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(ROOT / "dags")
 os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(ROOT / "plugins")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
@@ -18,3 +20,7 @@ os.environ["AIRFLOW_VAR_MAXY_TIMEZONE"] = "UTC"
 # A developer's own servers must not be reached by a test.
 for _name in [name for name in os.environ if name.startswith(("CLICKHOUSE_", "VALKEY_", "AIRFLOW_CONN_", "MAXY_"))]:
     del os.environ[_name]
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_AIRFLOW_HOME, ignore_errors=True)

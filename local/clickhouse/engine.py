@@ -199,11 +199,11 @@ class Engine:
             self._changed.notify_all()
 
     def _kill_in_engine(self, ticket: Ticket) -> bool:
-        # The engine gives every statement an id of its own. Ours travels as its log comment; a statement that sets
-        # that comment itself is found by its text.
-        conditions = [f"startsWith(query, {quote_string(ticket.sql)})"]
-        if ticket.tag == ticket.query_id:
-            conditions.insert(0, f"Settings['log_comment'] = {quote_string(ticket.tag)}")
+        # The engine gives every statement an id of its own. Ours travels as its log comment. Only a statement that sets
+        # that comment itself is found by its text: others may run the same text at the same time.
+        conditions = [f"Settings['log_comment'] = {quote_string(ticket.query_id)}"]
+        if "log_comment" in ticket.sql or ticket.settings["log_comment"] != ticket.query_id:
+            conditions.append(f"startsWith(query, {quote_string(ticket.sql)})")
         return any(self._ask(f"KILL QUERY WHERE {condition} ASYNC") for condition in conditions)
 
     def _ask(self, sql: str) -> str:

@@ -162,6 +162,8 @@ class HttpServer:
             self._application,
             access_log=False,
             date_header=False,
+            # The other parser (httptools) takes in a head of any size, from anybody.
+            http="h11",
             h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
             lifespan="on",
             log_config=None,

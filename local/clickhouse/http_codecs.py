@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import zlib
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,12 +11,16 @@ import zstandard
 from local.clickhouse.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _DEFLATE_WINDOW = 15
 _GZIP_WINDOW = 31
 _ZSTD_LEVEL = 3
 _ZLIB_LEVEL = 3
+# So little is decompressed at a time that even the best compressed data (zstd makes 128 KiB of 4 bytes) cannot take
+# more than 8 MiB of memory at once.
+_SLICE_BYTES = 256
+_PIECE_BYTES = 1024 * 1024
 
 
 class Encoder(Protocol):
@@ -52,23 +54,35 @@ class Decoder:
         self._encoding = encoding
         self._frame: _FrameDecoder | None = None
 
-    def decode(self, data: bytes) -> bytes:
-        """The next decompressed bytes; may be empty.
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        """The next decompressed bytes in pieces of bounded size; there may be none.
 
-        :raises EngineError: 354 (ZLIB_INFLATE_FAILED) or 117 (INCORRECT_DATA) when it is not what it is said to be.
+        :raises EngineError: 117 (INCORRECT_DATA) when it is not what it is said to be.
         """
-        parts = []
+        parts: list[bytes] = []
+        size = 0
+        for start in range(0, len(data), _SLICE_BYTES):
+            for part in self._decode_slice(data[start : start + _SLICE_BYTES]):
+                parts.append(part)
+                size += len(part)
+                if size >= _PIECE_BYTES:
+                    yield b"".join(parts)
+                    parts, size = [], 0
+        if size:
+            yield b"".join(parts)
+
+    def _decode_slice(self, data: bytes) -> Iterator[bytes]:
         while data:
             if self._frame is None:
                 self._frame = _DECODERS[self._encoding]()
             try:
-                parts.append(self._frame.decompress(data))
+                decoded = self._frame.decompress(data)
             except (zlib.error, RuntimeError, zstandard.ZstdError, ValueError, EOFError) as error:
                 raise EngineError(117, "INCORRECT_DATA", f"The body is not valid {self._encoding}: {error}") from error
+            yield decoded
             data = b""
             if self._frame.eof:
                 data, self._frame = self._frame.unused_data or b"", None
-        return b"".join(parts)
 
     def finish(self) -> None:
         """Check that the last frame is complete.
@@ -116,39 +130,6 @@ class _ZstdEncoder:
         return self._stream.flush()
 
 
-class _BrotliEncoder:
-    def __init__(self) -> None:
-        self._stream = _brotli().Compressor(quality=1)
-
-    def encode(self, data: bytes) -> bytes:
-        return bytes(self._stream.process(data)) + bytes(self._stream.flush())
-
-    def finish(self) -> bytes:
-        return bytes(self._stream.finish())
-
-
-class _BrotliDecoder:
-    unused_data = b""
-
-    def __init__(self) -> None:
-        self._module = _brotli()
-        self._stream = self._module.Decompressor()
-
-    @property
-    def eof(self) -> bool:
-        return bool(self._stream.is_finished())
-
-    def decompress(self, data: bytes) -> bytes:
-        try:
-            return bytes(self._stream.process(data))
-        except self._module.error as error:
-            raise ValueError(str(error)) from error
-
-
-def _brotli() -> Any:
-    return importlib.import_module("brotli")
-
-
 _DECODERS: dict[str, Callable[[], Any]] = {
     "gzip": lambda: zlib.decompressobj(_GZIP_WINDOW),
     "deflate": lambda: zlib.decompressobj(_DEFLATE_WINDOW),
@@ -162,9 +143,6 @@ _ENCODERS: dict[str, Callable[[], Encoder]] = {
     "gzip": lambda: _ZlibEncoder(_GZIP_WINDOW),
     "deflate": lambda: _ZlibEncoder(_DEFLATE_WINDOW),
 }
-if importlib.util.find_spec("brotli") is not None:
-    _DECODERS["br"] = _BrotliDecoder
-    _ENCODERS["br"] = _BrotliEncoder
 
 
 def choose_encoding(accept_encoding: str) -> str | None:

@@ -69,7 +69,7 @@ class QueryHandler:
         self._service = service
         self._exchange = exchange
         self._request = request
-        self._decoder: Decoder | None = None
+        self._body = self._pieces(None)
         self._encoder: Encoder | None = None
         self._tag = http_reply.new_exception_tag()
         self._session: EngineSession | None = None
@@ -96,7 +96,7 @@ class QueryHandler:
         if "role" in request.options:
             raise EngineError(48, "NOT_IMPLEMENTED", "This server has no roles.")
         if coding := request.headers.get("content-encoding"):
-            self._decoder = Decoder(coding.strip().lower())
+            self._body = self._pieces(Decoder(coding.strip().lower()))
         statement = self._read_statement()
         if request.method != "POST":
             request.settings.setdefault("readonly", "2")
@@ -130,7 +130,7 @@ class QueryHandler:
             body = self._read_to_limit(b"")
             return parse_statement(request.query + (b"\n" + body if body.strip() else b""))
         head = b""
-        while len(head) < _HEAD_BYTES and (piece := self._read()):
+        while len(head) < _HEAD_BYTES and (piece := next(self._body, b"")):
             head += piece
         with contextlib.suppress(EngineError):
             statement = parse_statement(head)
@@ -138,20 +138,19 @@ class QueryHandler:
                 return statement
         return parse_statement(self._read_to_limit(head))
 
-    def _read(self) -> bytes:
-        """The next piece of the body, decompressed; empty at its end."""
+    def _pieces(self, decoder: Decoder | None) -> Iterator[bytes]:
+        """The body, decompressed, in pieces of bounded size."""
         while piece := self._exchange.read():
-            if self._decoder is None:
-                return piece
-            if decoded := self._decoder.decode(piece):
-                return decoded
-        if self._decoder is not None:
-            self._decoder.finish()
-        return b""
+            if decoder is None:
+                yield piece
+            else:
+                yield from decoder.decode(piece)
+        if decoder is not None:
+            decoder.finish()
 
     def _read_to_limit(self, head: bytes) -> bytes:
         parts, size = [head], len(head)
-        while piece := self._read():
+        for piece in self._body:
             size += len(piece)
             if size > _MAX_STATEMENT_BYTES:
                 raise EngineError(223, "QUERY_IS_TOO_LARGE", f"The statement has over {_MAX_STATEMENT_BYTES} bytes")
@@ -196,7 +195,7 @@ class QueryHandler:
             database=request.database,
         ) as stream:
             stream.append(insert.data)
-            while piece := self._read():
+            for piece in self._body:
                 stream.append(piece)
             stats = stream.commit()
         self._release_session()

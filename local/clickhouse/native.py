@@ -120,7 +120,12 @@ class NativeServer:
                 logger.warning("A native connection could not be accepted: %s", error)
                 time.sleep(_ACCEPT_PAUSE_SECONDS)
                 continue
-            self._welcome(sock)
+            try:
+                self._welcome(sock)
+            except (OSError, RuntimeError) as error:
+                # The client has gone again, or there is no thread to be had: the next one may fare better.
+                logger.warning("A native connection could not be served: %s", error)
+                sock.close()
 
     def _welcome(self, sock: socket.socket) -> None:
         with self._lock:
@@ -134,8 +139,9 @@ class NativeServer:
                     display_name=self._display_name,
                 )
                 thread = threading.Thread(target=self._serve, args=(connection,), name="clickhouse-native", daemon=True)
-                self._connections[thread] = connection
                 thread.start()
+                # Its end waits for the lock, and so finds itself here.
+                self._connections[thread] = connection
                 return
         with sock:
             message = f"Too many connections: at most {self._max_connections} are served at a time."

@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import lz4.block
-from backports import zstd
+import zstandard
 from clickhouse_cityhash.cityhash import CityHash128
 
 from local.clickhouse.wire import ByteSource
@@ -56,14 +56,21 @@ def _decompress(method: int, data: bytes, size: int) -> bytes:
             case Method.LZ4:
                 plain = lz4.block.decompress(data, uncompressed_size=size)
             case Method.ZSTD:
-                plain = zstd.ZstdDecompressor().decompress(data, max_length=size)
+                plain = _decompress_zstd(data, size)
             case _:
                 raise CompressionError(f"unknown compression method {method:#04x}")
-    except (lz4.block.LZ4BlockError, zstd.ZstdError) as error:
+    except (lz4.block.LZ4BlockError, zstandard.ZstdError) as error:
         raise CompressionError(f"a compressed frame cannot be read: {error}") from error
     if len(plain) != size:
         raise CompressionError(f"a compressed frame holds {len(plain)} bytes and announces {size}")
     return plain
+
+
+def _decompress_zstd(data: bytes, size: int) -> bytes:
+    # As much memory is taken as the data's own header says, so that is compared first.
+    if zstandard.frame_content_size(data) not in (-1, size):
+        raise CompressionError(f"a compressed frame announces {size} bytes, and its contents another number")
+    return zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
 
 
 def read_frame(raw: ByteSource) -> bytes:
@@ -94,7 +101,7 @@ def compress(data: bytes, method: Method) -> Iterator[bytes]:
             case Method.LZ4:
                 packed = lz4.block.compress(plain, store_size=False)
             case Method.ZSTD:
-                packed = zstd.compress(plain)
+                packed = zstandard.compress(plain)
         framed = _HEADER.pack(method, _HEADER.size + len(packed), len(plain)) + packed
         yield _checksum(framed) + framed
 

@@ -86,7 +86,6 @@ class Ticket:
         self.query_id = query_id
         self.sql = sql.decode(errors="replace") if isinstance(sql, bytes) else sql
         self.settings = {"log_comment": query_id, "log_queries": "1", **(settings or {})}
-        self.tag = self.settings["log_comment"]
         self.database = database
         self.on_progress = on_progress
         self.started = time.monotonic()

@@ -74,7 +74,6 @@ class AirflowDeployment:
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
             # Few DAGs and one user: look for work more often, so that short tasks do not wait for each other.
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.3",
-            "USAGE_DATA_COLLECTION__ENABLED": "False",
         }
         prefixed = {name if name.startswith("AIRFLOW") else f"AIRFLOW__{name}": value for name, value in own.items()}
         return {

@@ -38,11 +38,11 @@ def free_ports(count: int) -> list[int]:
 
 
 def own_environment(local_dir: Path, **variables: str) -> dict[str, str]:
-    """This process's environment with ports and a folder that nobody else uses."""
+    """This process's environment with ports and a folder that nobody else uses, and without the checkout's .env."""
     foreign = ("AIRFLOW", "CLICKHOUSE_", "VALKEY_", "MAXY_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     ports = {name: str(port) for name, port in zip(PORT_VARIABLES, free_ports(4), strict=True)}
-    return environment | ports | {"MAXY_LOCAL_DIR": str(local_dir)} | variables
+    return environment | ports | {"MAXY_LOCAL_DIR": str(local_dir), "MAXY_ENV_FILE": os.devnull} | variables
 
 
 @dataclass(frozen=True)

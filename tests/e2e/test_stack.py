@@ -11,8 +11,10 @@ import sys
 import tempfile
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import psutil
 import pytest
@@ -237,10 +239,9 @@ def test_backfill_makes_one_run_for_each_day_both_ends_included(stack: RunningSt
         "/dags/device_statistic_daily/dagRuns",
         query={"logical_date_gte": "2021-01-01T00:00:00Z", "logical_date_lte": "2021-12-31T00:00:00Z"},
     )["dag_runs"]
-    assert sorted(run["logical_date"] for run in runs) == [
-        "2021-03-01T00:00:00Z",
-        "2021-03-02T00:00:00Z",
-        "2021-03-03T00:00:00Z",
+    zone = ZoneInfo(stack.settings.timezone)
+    assert sorted(datetime.fromisoformat(run["logical_date"]) for run in runs) == [
+        datetime(2021, 3, day, tzinfo=zone) for day in (1, 2, 3)
     ]
     assert {run["state"] for run in runs} == {"success"}
 

@@ -52,6 +52,10 @@ class FakeAirflow:
         self.busy = busy
         self.created: list[dict[str, Any]] = []
         self.outages: Iterator[Exception | None] = iter(())
+        # When the scheduler has yet to make a run: how often it is asked for before it has.
+        self.due_run: str | None = None
+        self.due_for = 0
+        self.scheduler = "healthy"
 
     def request(
         self,
@@ -65,7 +69,7 @@ class FakeAirflow:
             case "GET", "/dags/daily/details":
                 return {"timezone": "UTC", "params": {"stat_date": {"schema": {"timezone": self.zone.key}}}}
             case "GET", "/dags/daily":
-                return {"is_paused": self.paused}
+                return {"is_paused": self.paused, "next_dagrun_run_after": self._next_run().isoformat()}
             case "PATCH", "/dags/daily":
                 assert body == {"is_paused": False}
                 self.paused = False
@@ -73,13 +77,26 @@ class FakeAirflow:
             case "GET", "/dags/daily/dagRuns":
                 assert query
                 return self._page(query)
+            case "GET", "/monitor/health":
+                return {"scheduler": {"status": self.scheduler}}
             case "POST", "/backfills":
                 assert body
                 return self._create(dict(body))
         raise ApiError(HTTPStatus.NOT_FOUND, f"{method} {path}: 404")
 
+    def _next_run(self) -> datetime:
+        if self.due_run is None:
+            return datetime(2100, 1, 1, tzinfo=UTC)
+        self.due_for -= 1
+        if self.due_for < 0:
+            self.runs[self._start(self.due_run)] = "queued"
+            self.due_run = None
+        return NOW - timedelta(hours=1)
+
     def finish_some(self, _seconds: float) -> None:
-        """What happens while the script sleeps: the oldest two unfinished runs end."""
+        """What happens while the script sleeps: the oldest two unfinished runs end, if there is a scheduler."""
+        if self.scheduler != "healthy":
+            return
         unfinished = sorted(start for start, state in self.runs.items() if state in ("queued", "running"))
         for start in unfinished[:2]:
             self.runs[start] = "failed" if start in self.failing else "success"
@@ -186,7 +203,7 @@ def test_dates_get_the_offset_of_their_own_day() -> None:
 
 
 def test_a_given_zone_wins_over_the_dags() -> None:
-    airflow = FakeAirflow(timezone="Asia/Seoul")
+    airflow = FakeAirflow(timezone="UTC")
 
     run(airflow, "2026-11-01", "2026-11-01", timezone="Asia/Seoul")
     assert airflow.created[0]["from_date"] == "2026-11-01T00:00:00+09:00"
@@ -344,6 +361,31 @@ def test_a_restart_of_the_api_server_is_sat_out() -> None:
 
     outcome, _ = run(airflow, "2026-11-01", "2026-11-02")
     assert outcome.ok
+
+
+def test_the_scheduled_run_that_is_due_is_made_before_the_backfills() -> None:
+    airflow = FakeAirflow(paused=True)
+    airflow.due_run, airflow.due_for = "2026-11-03", 3
+
+    outcome, lines = run(airflow, "2026-11-01", "2026-11-03", unpause=True)
+    assert outcome.done == days("2026-11-01", 3)
+    # Two of the three days are left to the backfill.
+    assert any("2 to compute" in line for line in lines)
+
+
+def test_a_due_run_that_is_never_made_ends_the_waiting() -> None:
+    airflow = FakeAirflow()
+    airflow.due_run, airflow.due_for = "2026-11-03", 10_000
+    with pytest.raises(BackfillError, match="does the scheduler run"):
+        run(airflow, "2026-11-01", "2026-11-03")
+    assert airflow.created == []
+
+
+def test_a_scheduler_that_has_died_ends_the_waiting() -> None:
+    airflow = FakeAirflow()
+    airflow.scheduler = "unhealthy"
+    with pytest.raises(BackfillError, match="0 of 2 days finished; the scheduler has not been healthy for 120 s"):
+        run(airflow, "2026-11-01", "2026-11-02")
 
 
 def test_a_long_outage_and_a_lost_permission_end_the_waiting() -> None:

@@ -45,6 +45,15 @@ def test_the_environment_wins_over_the_env_file_and_both_over_defaults(tmp_path:
     assert settings.given == {"clickhouse_password"}
 
 
+def test_another_file_may_stand_for_the_env_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("VALKEY_PORT=7001\n")
+    (tmp_path / "second.env").write_text("AIRFLOW_PORT=7002\n")
+
+    settings = read_settings(tmp_path, {"MAXY_ENV_FILE": "second.env"})
+    assert (settings.valkey_port, settings.airflow_port) == (6379, 7002)
+    assert read_settings(tmp_path, {"MAXY_ENV_FILE": "/dev/null"}).valkey_port == 6379
+
+
 def test_generated_credentials_differ_stay_and_are_the_owners_alone(tmp_path: Path) -> None:
     first = read_settings(tmp_path, {})
     second = read_settings(tmp_path, {})
@@ -99,8 +108,10 @@ def test_no_secret_is_shown_when_the_settings_are_printed(tmp_path: Path) -> Non
         ("MAXY_TIMEZONE", "../etc/passwd", "not an IANA time zone"),
         ("VALKEY_PREFIX", "a\nb", "control characters"),
         ("VALKEY_PASSWORD", 'quo"te', "double quotes"),
+        ("CLICKHOUSE_PASSWORD", "비밀번호", "ASCII only"),
         ("MAXY_LOCAL_DIR", ".", "must not be the checkout"),
         ("MAXY_LOCAL_DIR", "..", "must not be the checkout"),
+        ("MAXY_ENV_FILE", "missing.env", "no such file"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(tmp_path: Path, variable: str, value: str, reason: str) -> None:

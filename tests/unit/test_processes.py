@@ -216,6 +216,22 @@ def test_it_is_not_started_twice(make: Callable[..., DetachedProcess], tmp_path:
         make().start(command(tmp_path, SLEEP))
 
 
+def test_a_process_that_belongs_to_another_user_is_named(
+    make: Callable[..., DetachedProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = make()
+    identity = start(process, tmp_path, SLEEP)
+
+    def refuse(self: psutil.Process, _number: int) -> None:
+        raise psutil.AccessDenied(self.pid)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(psutil.Process, "send_signal", refuse)
+        with pytest.raises(ProcessError, match=f"process {identity.pid} .* another user"):
+            process.stop()
+    assert process.running() is not None
+
+
 def test_a_missing_program_is_named(make: Callable[..., DetachedProcess], tmp_path: Path) -> None:
     missing = Command(argv=[tmp_path / "no-such-server"], environment={}, directory=tmp_path)
 

@@ -13,6 +13,7 @@ from local.clickhouse.config import EngineConfig
 from local.clickhouse.engine import Engine, EngineSession
 from local.clickhouse.errors import EngineError
 from local.clickhouse.http_sessions import SessionStore
+from local.clickhouse.statements import Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -288,6 +289,23 @@ def test_a_running_statement_is_found_and_killed(engine: Engine, session: Engine
     assert [error.code for error in errors] == [394]
     assert engine.running() == []
     assert not engine.kill("long")
+
+
+def test_a_kill_spares_others_that_run_the_same_text(engine: Engine, session: EngineSession) -> None:
+    def run() -> None:
+        with pytest.raises(EngineError, match="cancelled"):
+            session.stream(_LONG, "TSV", query_id="kept")
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    with engine.session() as other:
+        running = "SELECT count() FROM system.processes WHERE Settings['log_comment'] = 'kept'"
+        eventually(lambda: ask(other, running) == "1")
+        # As a statement that is cancelled before the engine has begun with it.
+        assert not engine._kill_in_engine(Ticket("not begun", _LONG, None, None, None))
+        assert ask(other, running + " AND NOT is_cancelled") == "1"
+    engine.kill("kept")
+    thread.join(10)
 
 
 def test_a_stream_is_cancelled_from_another_thread(session: EngineSession) -> None:

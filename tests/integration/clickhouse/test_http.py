@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import http.client
 import json
+import socket
 import time
 import uuid
 import zlib
@@ -128,6 +129,12 @@ class TestAnswers:
     def test_text_that_is_not_utf8_is_kept(self, http_client: Http) -> None:
         assert http_client.post(b"SELECT '\xff\xfe'").body == b"\xff\xfe\n"
         assert http_client.request("GET", query="SELECT hex('\udcff')").body == b"FF\n"
+
+    def test_a_head_without_end_is_refused(self, server: Server) -> None:
+        with socket.create_connection((server.host, server.http_port), timeout=30) as sock:
+            sock.sendall(b"GET /?query=")
+            with pytest.raises((BrokenPipeError, ConnectionResetError)):
+                sock.sendall(b"x" * 64 * 1024 * 1024)
 
 
 class TestAccount:

@@ -16,19 +16,23 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from backports import zstd
+import zstandard
 from clickhouse_driver import Client
 from clickhouse_driver.block import RowOrientedBlock
 from clickhouse_driver.errors import ServerException
 from clickhouse_driver.protocol import ServerPacketTypes
 from clickhouse_driver.result import QueryInfo
 
+from local.clickhouse import native
+from local.clickhouse.config import Credentials
+from local.clickhouse.native_protocol import exception_packet
 from local.clickhouse.testing import running_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from local.clickhouse.errors import EngineError
     from local.clickhouse.testing import Server
 
 _DEADLINE_SECONDS = 20.0
@@ -179,7 +183,7 @@ def test_values_of_every_type_come_back_as_they_were_inserted(
     server: Server, table: str, compression: str | bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The driver asks for the package of this name, which has the same two functions.
-    monkeypatch.setitem(sys.modules, "zstd", zstd)
+    monkeypatch.setitem(sys.modules, "zstd", zstandard)
     types = ", ".join(f"c{index} {type_name}" for index, type_name in enumerate(_VALUES))
     rows = list(zip(range(2), *_VALUES.values(), strict=True))
     settings = {"network_compression_method": str(compression).upper()} if compression else {}
@@ -285,7 +289,9 @@ def test_rows_and_bytes_are_reported(client: Client, table: str) -> None:
 
 
 def test_a_long_statement_reports_progress_meanwhile(client: Client) -> None:
-    progress = client.execute_with_progress("SELECT sum(sipHash64(number)) FROM numbers(100000000)")
+    progress = client.execute_with_progress(
+        "SELECT sum(sipHash64(number)) FROM numbers(100000000) SETTINGS max_threads = 1"
+    )
     reports = [rows for rows, _ in progress]
     assert len(reports) > 1
     assert reports == sorted(reports)
@@ -464,6 +470,30 @@ def test_who_does_not_speak_the_protocol_is_shown_out(server: Server, words: byt
             answer += data
     assert answer.startswith(b"\x02")
     assert b"DB::Exception" in answer
+
+
+def test_a_client_that_is_gone_before_it_is_served_does_not_end_the_listener(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals: list[EngineError] = []
+
+    def refuse(error: EngineError) -> bytes:
+        refusals.append(error)
+        if len(refusals) == 1:
+            raise ConnectionResetError
+        return exception_packet(error)
+
+    monkeypatch.setattr(native, "exception_packet", refuse)
+    full = native.NativeServer(
+        None, Credentials("u", "p"), host="127.0.0.1", port=0, timezone="UTC", display_name="d", max_connections=0
+    )
+    address = ("127.0.0.1", full.start())
+    try:
+        answers = []
+        for _ in range(2):
+            with socket.create_connection(address, timeout=_DEADLINE_SECONDS) as sock:
+                answers.append(sock.recv(1))
+    finally:
+        full.stop(0)
+    assert answers == [b"", b"\x02"]
 
 
 def test_an_unknown_packet_ends_the_connection_with_an_error(client: Client) -> None:
