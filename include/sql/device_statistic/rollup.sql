@@ -95,7 +95,7 @@ FROM
             groupBitOr(bitShiftLeft(toUInt32(1), day - log_date)) AS days_seen
         FROM maxy_device_access_history
         WHERE log_date BETWEEN day - 29 AND day
-        GROUP BY package_nm, server_type, os_type, device_id
+        GROUP BY device_id, package_nm, server_type, os_type
     )
     GROUP BY package_nm, server_type, os_type
 
@@ -115,11 +115,11 @@ FROM
         ifNull(sum(error_count), 0),
         ifNull(sum(js_error_count), 0),
         ifNull(sum(log_count), 0),
-        ifNull(avgOrDefault(intervaltime), 0),
-        ifNull(avgOrDefaultIf(lcp, isFinite(lcp)), 0),
-        ifNull(avgOrDefaultIf(ttfb, isFinite(ttfb)), 0),
-        ifNull(avgOrDefaultIf(fcp, isFinite(fcp)), 0),
-        ifNull(avgOrDefaultIf(inp, isFinite(inp)), 0),
+        ifNull(avg(intervaltime), 0),
+        ifNull(avg(if(isFinite(lcp), lcp, NULL)), 0),
+        ifNull(avg(if(isFinite(ttfb), ttfb, NULL)), 0),
+        ifNull(avg(if(isFinite(fcp), fcp, NULL)), 0),
+        ifNull(avg(if(isFinite(inp), inp, NULL)), 0),
         count()
     FROM maxy_device_page_flow AS flow FINAL
     WHERE page_start_tm_dt >= toDateTime(%(day_start)s, 'UTC')
