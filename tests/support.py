@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import DAG, BaseOperator
 
+    from local.clickhouse.testing import Server
+
 #: A client that returns text.
 Valkey = redis.Redis
 
@@ -25,6 +27,21 @@ Valkey = redis.Redis
 def hashes(valkey: Valkey, pattern: str = "*") -> dict[str, dict[str, str]]:
     """Return every hash whose key matches."""
     return {key: valkey.hgetall(key) for key in sorted(valkey.scan_iter(match=pattern)) if valkey.type(key) == "hash"}
+
+
+def package_environment(server: Server, *, valkey_port: int, database: str) -> dict[str, str]:
+    """Return the environment that leads the package's connections to servers of a test's own."""
+    return {
+        "AIRFLOW_CONN_CLICKHOUSE_DEFAULT": '{"conn_type": "clickhouse"}',
+        "AIRFLOW_CONN_REDIS_DEFAULT": '{"conn_type": "redis"}',
+        "CLICKHOUSE_HOST": server.host,
+        "CLICKHOUSE_NATIVE_PORT": str(server.tcp_port),
+        "CLICKHOUSE_USER": server.user,
+        "CLICKHOUSE_PASSWORD": server.password,
+        "CLICKHOUSE_DB": database,
+        "VALKEY_HOST": "127.0.0.1",
+        "VALKEY_PORT": str(valkey_port),
+    }
 
 
 def task_context(

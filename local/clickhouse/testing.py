@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +34,26 @@ class Server:
     database: str
     pid: int
     process: subprocess.Popen[bytes]
+
+    def http_arguments(self, database: str | None = None) -> dict[str, Any]:
+        """Return what ``clickhouse_connect.get_client`` needs."""
+        return {
+            "host": self.host,
+            "port": self.http_port,
+            "username": self.user,
+            "password": self.password,
+            "database": database or self.database,
+        }
+
+    def native_arguments(self, database: str | None = None) -> dict[str, Any]:
+        """Return what ``clickhouse_driver.Client`` needs."""
+        return {
+            "host": self.host,
+            "port": self.tcp_port,
+            "user": self.user,
+            "password": self.password,
+            "database": database or self.database,
+        }
 
 
 @contextlib.contextmanager

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from airflow.sdk import Asset
 
-#: One day of ``max_device_statistic``, checked and cached. Events carry ``stat_date`` (YYYY-MM-DD).
+from maxy.settings import statistics_timezone
+from maxy.statistics_day import statistics_day_of_run
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+#: One day of ``max_device_statistic``, checked and cached. Its events' extra holds ``stat_date`` (YYYY-MM-DD).
 MAX_DEVICE_STATISTIC = Asset(name="max_device_statistic", uri="x-maxy://max_device_statistic")
+
+
+def tell_stat_date(context: Context, result: Any) -> None:
+    """Put the run's day into the extra of the events of the task's assets. For a task's ``post_execute``."""
+    day = statistics_day_of_run(context["dag_run"], context["params"], statistics_timezone())
+    for asset in context["task"].outlets:
+        context["outlet_events"][asset].extra["stat_date"] = str(day)

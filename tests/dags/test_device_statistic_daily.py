@@ -5,12 +5,15 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.sdk.execution_time import macros
 
+from maxy.assets import tell_stat_date
 from maxy.macros import statistics_day, valkey_prefix
 from maxy.sensors.statistics_day import StatisticsDaySensor
+from maxy.settings import DEFAULT_TIMEZONE
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -154,3 +157,29 @@ def test_the_dag_says_in_which_zone_its_days_are(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AIRFLOW_VAR_MAXY_TIMEZONE", "Asia/Seoul")
     dag = DagBag(dag_folder=str(ROOT / "dags")).dags["device_statistic_daily"]
     assert dag.params.get_param("stat_date").schema["timezone"] == "Asia/Seoul"
+
+
+def test_the_event_of_the_asset_tells_its_day(dag: DAG) -> None:
+    cache = dag.get_task("cache")
+    (asset,) = cache.outlets
+    assert asset.name == "max_device_statistic"
+    events = {asset: SimpleNamespace(extra={})}
+    tell_stat_date({**context(cache, {"stat_date": "2026-11-01"}), "outlet_events": events}, None)
+    assert events[asset].extra == {"stat_date": "2026-11-01"}
+    assert cache._post_execute_hook is tell_stat_date
+
+
+def test_the_dag_and_the_settings_file_agree_on_the_defaults(dag: DAG) -> None:
+    settings = yaml.safe_load((ROOT / "airflow_settings.yaml").read_text(encoding="utf-8"))["airflow"]
+    values = {variable["variable_name"]: variable["variable_value"] for variable in settings["variables"]}
+    assert values["maxy_timezone"] == DEFAULT_TIMEZONE
+
+    def as_stored(task_id: str, field: str) -> str:
+        task = dag.get_task(task_id).prepare_for_execution()
+        task.render_template_fields({**context(task), "var": {"value": values}})
+        return str(getattr(task, field))
+
+    for task_id, field in (("wait_until_settled", "settling_minutes"), ("cache", "expire"), ("cache", "log_values")):
+        task = dag.get_task(task_id).prepare_for_execution()
+        task.render_template_fields(context(task))
+        assert str(getattr(task, field)) == as_stored(task_id, field)

@@ -90,6 +90,12 @@ class Daily:
         answer = self.stack.api.request("GET", f"/dags/{DAG_ID}/dagRuns", query={"run_type": run_type, "limit": 100})
         return list(answer["dag_runs"])
 
+    def asset_event(self, run_id: str) -> dict[str, Any]:
+        """Return the event that the run emitted."""
+        query = {"source_dag_id": DAG_ID, "source_run_id": run_id}
+        (event,) = self.stack.api.request("GET", "/assets/events", query=query)["asset_events"]
+        return dict(event)
+
     def rows(self, day: date) -> list[tuple[Any, ...]]:
         query = f"SELECT {COLUMNS} FROM max_device_statistic WHERE stat_date = {{day:Date}} ORDER BY ALL"
         return [tuple(row) for row in self.client.query(query, parameters={"day": day}).result_rows]
@@ -181,6 +187,7 @@ def test_every_way_of_running_leaves_the_same_exact_rows(daily: Daily) -> None:
 
     by_hand = daily.run(day)
     exact()
+    assert daily.asset_event(by_hand)["extra"]["stat_date"] == day.isoformat()
 
     daily.clear(by_hand)
     daily.wait(by_hand)

@@ -54,13 +54,7 @@ def client(server: Server) -> Iterator[Client]:
         timezone=TIMEZONE,
         ttl_days=KEEP,
     )
-    with clickhouse_connect.get_client(
-        host=server.host,
-        port=server.http_port,
-        username=server.user,
-        password=server.password,
-        database=database,
-    ) as client:
+    with clickhouse_connect.get_client(**server.http_arguments(database)) as client:
         yield client
 
 

@@ -7,8 +7,10 @@
 -- ARGV[1]  version (a number); a group of a higher version is left as it is
 -- ARGV[2]  seconds after which the keys expire
 -- ARGV[3]  the keys, in the order in which their hashes were staged
--- Returns {1, number of keys removed} or {0, the higher version}, or an error, with nothing changed, if a staged hash is gone.
+-- Returns {1, number of keys that left the group} or {0, the higher version}, or an error, with nothing changed, if a staged hash is gone.
 local index, staging, version = KEYS[1], KEYS[2], ARGV[1]
+-- Lua's unpack takes some thousand values at the most.
+local chunk = 1000
 local newest = redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')
 if newest[2] and tonumber(newest[2]) > tonumber(version) then
   for position = 3, #ARGV do
@@ -16,24 +18,36 @@ if newest[2] and tonumber(newest[2]) > tonumber(version) then
   end
   return {0, newest[2]}
 end
-for position = 3, #ARGV do
-  if redis.call('EXISTS', staging .. (position - 3)) == 0 then
-    return redis.error_reply('STAGEDHASHGONE staged hash ' .. (position - 3) .. ' is gone')
+
+-- The new index is made beside the old one, so that the difference of the two tells which keys are gone.
+local next_index = staging .. 'index'
+redis.call('UNLINK', next_index)
+for first = 3, #ARGV, chunk do
+  local staged, scored = {}, {}
+  for position = first, math.min(first + chunk - 1, #ARGV) do
+    staged[#staged + 1] = staging .. (position - 3)
+    scored[#scored + 1] = version
+    scored[#scored + 1] = ARGV[position]
   end
-end
-local published = redis.call('ZRANGE', index, 0, -1)
-redis.call('UNLINK', index)
-for position = 3, #ARGV do
-  local key = ARGV[position]
-  redis.call('RENAME', staging .. (position - 3), key)
-  redis.call('EXPIRE', key, ARGV[2])
-  redis.call('ZADD', index, version, key)
-end
-local removed = 0
-for _, key in ipairs(published) do
-  if not redis.call('ZSCORE', index, key) then
-    removed = removed + redis.call('UNLINK', key)
+  if redis.call('EXISTS', unpack(staged)) < #staged then
+    redis.call('UNLINK', next_index)
+    return redis.error_reply('STAGEDHASHGONE a staged hash is gone')
   end
+  redis.call('ZADD', next_index, unpack(scored))
 end
-redis.call('EXPIRE', index, ARGV[2])
-return {1, removed}
+
+for position = 3, #ARGV do
+  redis.call('RENAME', staging .. (position - 3), ARGV[position])
+  redis.call('EXPIRE', ARGV[position], ARGV[2])
+end
+local gone = redis.call('ZDIFF', 2, index, next_index)
+for _, key in ipairs(gone) do
+  redis.call('UNLINK', key)
+end
+if #ARGV > 2 then
+  redis.call('RENAME', next_index, index)
+  redis.call('EXPIRE', index, ARGV[2])
+else
+  redis.call('UNLINK', index)
+end
+return {1, #gone}

