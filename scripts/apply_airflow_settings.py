@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -86,10 +87,14 @@ def read_airflow_settings(path: Path) -> AirflowSettings:
     )
 
 
-def apply(settings: AirflowSettings, session: Session, *, overwrite: bool) -> Iterator[str]:
+def apply(
+    settings: AirflowSettings, session: Session, *, overwrite: bool, environment: Mapping[str, str] = os.environ
+) -> Iterator[str]:
     """Write every entry and tell what was done, a line each.
 
     :param overwrite: also replace what exists.
+    :param environment: the value of a variable that it sets (``AIRFLOW_VAR_<NAME>``) is stored in the place of the
+        file's: it holds whatever is stored, so the web interface had better show it.
     """
     # Imported here: reading and checking the file needs no Airflow.
     from airflow.models.connection import Connection
@@ -132,7 +137,9 @@ def apply(settings: AirflowSettings, session: Session, *, overwrite: bool) -> It
             variable.key,
             Variable,
             Variable.key,
-            lambda entry=variable: Variable(key=entry.key, val=entry.value),  # type: ignore[misc, no-untyped-call]
+            lambda entry=variable: Variable(  # type: ignore[misc, no-untyped-call]
+                key=entry.key, val=environment.get(f"AIRFLOW_VAR_{entry.key.upper()}", entry.value)
+            ),
         )
 
 

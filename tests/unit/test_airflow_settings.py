@@ -154,7 +154,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_entries_are_created(session: Session) -> None:
-    assert list(apply(SETTINGS, session, overwrite=False)) == [
+    assert list(apply(SETTINGS, session, overwrite=False, environment={})) == [
         "connection redis_default: created",
         "pool clickhouse: created",
         "variable maxy_timezone: created",
@@ -174,8 +174,14 @@ def test_entries_are_created(session: Session) -> None:
     assert session.scalars(select(Variable)).one().val == "UTC"
 
 
+def test_a_variable_that_the_environment_sets_is_stored_as_it_holds(session: Session) -> None:
+    list(apply(SETTINGS, session, overwrite=False, environment={"AIRFLOW_VAR_MAXY_TIMEZONE": "Asia/Seoul"}))
+    session.commit()
+    assert session.scalars(select(Variable)).one().val == "Asia/Seoul"
+
+
 def test_what_exists_is_kept_unless_it_is_to_be_overwritten(session: Session) -> None:
-    list(apply(SETTINGS, session, overwrite=False))
+    list(apply(SETTINGS, session, overwrite=False, environment={}))
     session.scalars(select(Pool)).one().slots = 16
     session.scalars(select(Connection)).one().host = "valkey.internal"
     session.scalars(select(Variable)).one().set_val("Asia/Seoul")
@@ -191,7 +197,7 @@ def test_what_exists_is_kept_unless_it_is_to_be_overwritten(session: Session) ->
     assert session.scalars(select(Connection)).one().host == "valkey.internal"
     assert session.scalars(select(Variable)).one().val == "Asia/Seoul"
 
-    assert list(apply(SETTINGS, session, overwrite=True)) == [
+    assert list(apply(SETTINGS, session, overwrite=True, environment={})) == [
         "connection redis_default: overwritten",
         "pool clickhouse: overwritten",
         "variable maxy_timezone: overwritten",
