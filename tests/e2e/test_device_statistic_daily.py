@@ -265,6 +265,14 @@ def test_tomorrow_fails_at_once_and_says_so(daily: Daily) -> None:
     assert "lies in the future" in daily.log(run_id, "wait_until_settled")
 
 
+def test_today_waits_in_the_triggerer_without_a_worker(daily: Daily) -> None:
+    run_id = daily.trigger(stat_date=datetime.now(ZoneInfo(daily.timezone)).date().isoformat())
+    wait_until(lambda: daily.task(run_id, "wait_until_settled")["state"] == "deferred", 60)
+    wait_until(lambda: daily.task(run_id, "wait_until_settled")["triggerer_job"] is not None, 60)
+    assert daily.task(run_id, "rollup")["state"] is None
+    daily.stack.api.request("PATCH", f"/dags/{DAG_ID}/dagRuns/{run_id}", body={"state": "failed"})
+
+
 class Reader:
     """Asks again and again while the block runs, and remembers every different answer; a server that is down has none.
 
