@@ -77,7 +77,8 @@ def daily_task(task_id: str, *, settings: Mapping[str, Any] | None = None) -> An
     """
     bag = DagBag(dag_folder=str(Path(__file__).resolve().parents[1] / "dags"))
     task: Any = bag.dags["device_statistic_daily"].get_task(task_id)
-    task._settings.update(settings or {})
+    if settings:
+        task._settings.update(settings)
     return task
 
 
