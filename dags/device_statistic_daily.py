@@ -53,7 +53,9 @@ COUNTS = (
 )
 STAT_DATE = "{{ macros.maxy.statistics_day(dag_run, params) }}"
 UTC_INSTANT = "{{ macros.maxy.statistics_day(dag_run, params).%s.strftime('%%Y-%%m-%%d %%H:%%M:%%S') }}"
-ROWS_LEFT_OUT = "SELECT sum(%s) FROM {{ stage_table }} WHERE stat_date = toDate(65535)"
+# Where rollup.sql puts the keys with a missing dimension.
+LEFT_OUT_DATE = "toDate(65535)"
+ROWS_LEFT_OUT = f"SELECT sum(%s) FROM {{{{ stage_table }}}} WHERE stat_date = {LEFT_OUT_DATE}"
 timezone = statistics_timezone()
 
 with DAG(
@@ -100,7 +102,7 @@ with DAG(
         table=TABLE,
         partition=STAT_DATE,
         # A package that was there on earlier days only has a row (its mau), but does not make the day one with data.
-        source_rows="countIf(stat_date != toDate(65535) AND (dau > 0 OR pv > 0))",
+        source_rows=f"countIf(stat_date != {LEFT_OUT_DATE} AND (dau > 0 OR pv > 0))",
         allow_empty="{{ params.allow_empty }}",
         warnings={
             "page_flow rows left out for a missing dimension": ROWS_LEFT_OUT % "pv",

@@ -11,6 +11,7 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.execution_time import macros
 
 from maxy.macros import statistics_day, valkey_prefix
+from scripts.migrate import TtlDays, migrate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,23 @@ Valkey = redis.Redis
 def hashes(valkey: Valkey, pattern: str = "*") -> dict[str, dict[str, str]]:
     """Return every hash whose key matches."""
     return {key: valkey.hgetall(key) for key in sorted(valkey.scan_iter(match=pattern)) if valkey.type(key) == "hash"}
+
+
+#: Far enough that the fixed dates of tests and benchmarks never expire.
+KEEP = TtlDays(total_log=18_250, page_flow=18_250, access_history=18_250, device_statistic=18_250)
+
+
+def make_tables(server: Server, *, database: str, timezone: str = "UTC") -> None:
+    """Make the package's tables in a database of a test's own server."""
+    migrate(
+        host=server.host,
+        native_port=server.tcp_port,
+        user=server.user,
+        password=server.password,
+        database=database,
+        timezone=timezone,
+        ttl_days=KEEP,
+    )
 
 
 def package_environment(server: Server, *, valkey_port: int, database: str) -> dict[str, str]:

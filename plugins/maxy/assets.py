@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
 
-from maxy.settings import statistics_timezone
-from maxy.statistics_day import statistics_day_of_run
+from maxy.macros import statistics_day
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -18,6 +17,6 @@ MAX_DEVICE_STATISTIC = Asset(name="max_device_statistic", uri="x-maxy://max_devi
 
 def tell_stat_date(context: Context, result: Any) -> None:
     """Put the run's day into the extra of the events of the task's assets. For a task's ``post_execute``."""
-    day = statistics_day_of_run(context["dag_run"], context["params"], statistics_timezone())
+    day = statistics_day(context["dag_run"], context["params"])
     for asset in context["task"].outlets:
         context["outlet_events"][asset].extra["stat_date"] = str(day)

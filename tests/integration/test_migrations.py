@@ -11,6 +11,7 @@ import pytest
 
 from local.clickhouse.testing import running_server
 from scripts.migrate import MIGRATIONS_DIRECTORY, MigrateError, SourceTables, TtlDays, main, migrate
+from tests.support import KEEP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,8 +28,6 @@ FILES = [
     "004_maxy_device_access_bitmap.sql",
     "005_max_device_statistic.sql",
 ]
-# Far enough that the fixed dates of these tests never expire.
-KEEP = TtlDays(total_log=18_250, page_flow=18_250, access_history=18_250, device_statistic=18_250)
 
 _numbers = count()
 

@@ -14,7 +14,7 @@ import pytest
 from local.clickhouse.testing import running_server
 from local.sample_data import SampleData, page_flow_rows, seed
 from local.sample_data.bulk import fill_access_history, fill_page_flow_day
-from scripts.migrate import TtlDays, migrate
+from tests.support import make_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +28,6 @@ TIMEZONE = "America/New_York"
 NOW = datetime(2026, 11, 2, 17, 0, tzinfo=UTC)
 TODAY = date(2026, 11, 2)
 SCALE = 0.05
-# Far enough that the fixed dates of these tests never expire.
-KEEP = TtlDays(total_log=18_250, page_flow=18_250, access_history=18_250, device_statistic=18_250)
 
 _numbers = count()
 
@@ -45,15 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def client(server: Server) -> Iterator[Client]:
     """Connected to a database of the test's own, with all tables in it."""
     database = f"seed_{next(_numbers)}"
-    migrate(
-        host=server.host,
-        native_port=server.tcp_port,
-        user=server.user,
-        password=server.password,
-        database=database,
-        timezone=TIMEZONE,
-        ttl_days=KEEP,
-    )
+    make_tables(server, database=database, timezone=TIMEZONE)
     with clickhouse_connect.get_client(**server.http_arguments(database)) as client:
         yield client
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maxy._parsing import as_bool, as_positive_int
 from maxy.operators._identifiers import checked_table_name
-from maxy.operators._parsing import as_bool, as_positive_int
 from maxy.operators.clickhouse import split_statements
 
 

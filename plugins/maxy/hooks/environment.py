@@ -15,23 +15,14 @@ from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
+from maxy._parsing import parse_bool
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 CLICKHOUSE_NATIVE_CONN_ID = "clickhouse_default"
 CLICKHOUSE_HTTP_CONN_ID = "clickhouse_http"
 VALKEY_CONN_ID = "redis_default"
-
-_TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"0", "false", "no", "off"})
-
-
-def _flag(text: str) -> bool:
-    if text.lower() in _TRUE:
-        return True
-    if text.lower() in _FALSE:
-        return False
-    raise ValueError("expected true or false")
 
 
 @dataclass(frozen=True)
@@ -53,7 +44,7 @@ _OVERRIDES: Mapping[str, _Override] = {
             "password": "CLICKHOUSE_PASSWORD",
             "schema": "CLICKHOUSE_DB",
         },
-        {"secure": ("CLICKHOUSE_SECURE", _flag)},
+        {"secure": ("CLICKHOUSE_SECURE", parse_bool)},
     ),
     CLICKHOUSE_HTTP_CONN_ID: _Override(
         "http",
@@ -64,12 +55,12 @@ _OVERRIDES: Mapping[str, _Override] = {
             "password": "CLICKHOUSE_PASSWORD",
             "schema": "CLICKHOUSE_DB",
         },
-        {"secure": ("CLICKHOUSE_SECURE", _flag)},
+        {"secure": ("CLICKHOUSE_SECURE", parse_bool)},
     ),
     VALKEY_CONN_ID: _Override(
         "redis",
         {"host": "VALKEY_HOST", "port": "VALKEY_PORT", "password": "VALKEY_PASSWORD"},
-        {"db": ("VALKEY_DB", int), "ssl": ("VALKEY_SSL", _flag)},
+        {"db": ("VALKEY_DB", int), "ssl": ("VALKEY_SSL", parse_bool)},
     ),
 }
 

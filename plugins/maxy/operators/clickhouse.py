@@ -90,9 +90,9 @@ class ClickHouseTemplateOperator(BaseClickHouseOperator):  # type: ignore[misc]
 
         :return: the last statement's result.
         """
-        statements = split_statements(self._sql)
         if self._sql.strip().endswith(".sql"):
             raise AirflowException(f"{self._sql_name}: no such file in the DAG's folder or its template_searchpath")
+        statements = split_statements(self._sql)
         if not statements:
             raise AirflowException(f"{self._sql_name}: holds no statement")
         for number, statement in enumerate(statements, 1):

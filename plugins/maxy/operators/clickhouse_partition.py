@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from maxy._parsing import as_bool
 from maxy.operators._identifiers import checked_table_name
-from maxy.operators._parsing import as_bool
 from maxy.operators.clickhouse import ClickHouseTemplateOperator
 
 if TYPE_CHECKING:

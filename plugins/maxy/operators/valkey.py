@@ -6,9 +6,9 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from maxy._parsing import as_bool, as_positive_int
 from maxy.hooks.environment import VALKEY_CONN_ID
 from maxy.hooks.valkey import ValkeyHook
-from maxy.operators._parsing import as_bool, as_positive_int
 from maxy.operators.clickhouse import ClickHouseTemplateOperator
 from maxy.valkey.hashes import HashPublisher
 from maxy.valkey.keys import KeyTemplate

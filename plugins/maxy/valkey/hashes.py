@@ -44,7 +44,6 @@ class HashPublisher:
     """
 
     def __init__(self, client: redis.Redis, index_key: str, *, batch_size: int = 500) -> None:
-        self._client = client
         self._index_key = index_key
         self._batch_size = batch_size
         self._stage = client.register_script(_script("stage_hashes"))

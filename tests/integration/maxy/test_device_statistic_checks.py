@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.exceptions import AirflowException
 
-from scripts.migrate import TtlDays, migrate
-from tests.support import daily_task, hashes, run_task
+from tests.support import daily_task, hashes, make_tables, run_task
 
 if TYPE_CHECKING:
     import clickhouse_driver
@@ -25,15 +24,7 @@ GOOD = {"package_nm": "a", "server_type": 1, "os_type": "iOS", "dau": 2, "revisi
 
 @pytest.fixture(autouse=True)
 def _tables(clickhouse: clickhouse_driver.Client, clickhouse_server: Server) -> None:
-    migrate(
-        host=clickhouse_server.host,
-        native_port=clickhouse_server.tcp_port,
-        user=clickhouse_server.user,
-        password=clickhouse_server.password,
-        database="scratch",
-        timezone="UTC",
-        ttl_days=TtlDays(page_flow=18_250, access_history=18_250, device_statistic=18_250),
-    )
+    make_tables(clickhouse_server, database="scratch")
 
 
 def write(clickhouse: clickhouse_driver.Client, **values: Any) -> None:

@@ -14,10 +14,9 @@ import redis
 from airflow.dag_processing.dagbag import DagBag
 
 from local.sample_data.generator import SampleData, page_flow_rows
-from scripts.migrate import TtlDays, migrate
 from tests.conftest import ROOT
 from tests.oracle import ExpectedStatistics, expected_statistics
-from tests.support import hashes, package_environment, run_dag
+from tests.support import hashes, make_tables, package_environment, run_dag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,16 +52,7 @@ def zone(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def database(zone: str, clickhouse_server: Server) -> str:
     name = zone.replace("/", "_").lower()
-    migrate(
-        host=clickhouse_server.host,
-        native_port=clickhouse_server.tcp_port,
-        user=clickhouse_server.user,
-        password=clickhouse_server.password,
-        database=name,
-        timezone=zone,
-        # The days of this test are fixed, and must not expire as time goes by.
-        ttl_days=TtlDays(page_flow=18_250, access_history=18_250, device_statistic=18_250),
-    )
+    make_tables(clickhouse_server, database=name, timezone=zone)
     return name
 
 

@@ -1,17 +1,19 @@
-"""Values of template fields, which arrive as text once they are rendered."""
+"""Settings that arrive as text: rendered template fields and environment variables."""
 
 from __future__ import annotations
 
-_WORDS = {
-    "true": True,
-    "1": True,
-    "yes": True,
-    "on": True,
-    "false": False,
-    "0": False,
-    "no": False,
-    "off": False,
-}
+_WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+def parse_bool(text: str) -> bool:
+    """Return the truth value that a word stands for, in any case.
+
+    :raises ValueError: for any other word.
+    """
+    try:
+        return _WORDS[text.lower()]
+    except KeyError:
+        raise ValueError(f"{text!r} is neither true nor false") from None
 
 
 def as_bool(value: bool | str, name: str) -> bool:
@@ -22,9 +24,9 @@ def as_bool(value: bool | str, name: str) -> bool:
     if isinstance(value, bool):
         return value
     try:
-        return _WORDS[value.strip().lower()]
-    except KeyError:
-        raise ValueError(f"{name}: {value!r} is neither true nor false") from None
+        return parse_bool(value.strip())
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def as_positive_int(value: int | str, name: str) -> int:
