@@ -34,8 +34,9 @@ from maxy.dag_defaults import DEFAULT_ARGS, Tag
 from maxy.operators.clickhouse_checks import ClickHouseColumnCheckOperator, ClickHouseTableCheckOperator
 from maxy.operators.clickhouse_partition import ClickHouseReplacePartitionOperator
 from maxy.operators.valkey import ClickHouseToValkeyHashOperator
+from maxy.paths import SQL_DIRECTORY
 from maxy.sensors.statistics_day import StatisticsDaySensor
-from maxy.settings import SQL_DIRECTORY, statistics_timezone
+from maxy.settings import statistics_timezone
 
 TABLE = "max_device_statistic"
 COUNTS = (

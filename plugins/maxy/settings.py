@@ -7,13 +7,9 @@ Airflow variables are named ``maxy_<setting>``; as everywhere in Airflow, the en
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow.sdk import Variable
-
-#: Every SQL file, by family; the DAGs' ``template_searchpath``.
-SQL_DIRECTORY = Path(__file__).resolve().parents[2] / "include" / "sql"
 
 DEFAULT_TIMEZONE = "UTC"
 DEFAULT_VALKEY_PREFIX = "stats:realtime"

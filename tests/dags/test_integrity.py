@@ -13,7 +13,7 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
 
 from maxy.dag_defaults import DEFAULT_ARGS, Tag
-from maxy.settings import SQL_DIRECTORY
+from maxy.paths import SQL_DIRECTORY
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from maxy.hooks import environment as hook_environment
-from maxy.settings import DEFAULT_VALKEY_PREFIX, SQL_DIRECTORY
+from maxy.paths import SQL_DIRECTORY
+from maxy.settings import DEFAULT_VALKEY_PREFIX
 from scripts import apply_airflow_settings, migrate
 
 ROOT = Path(__file__).resolve().parents[2]

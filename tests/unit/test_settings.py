@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from maxy.settings import SQL_DIRECTORY, statistics_timezone, valkey_prefix
+from maxy.paths import SQL_DIRECTORY
+from maxy.settings import statistics_timezone, valkey_prefix
 
 
 def test_timezone_is_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from string import Formatter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 
 def escaped(value: str) -> str:
@@ -24,10 +24,11 @@ class KeyTemplate:
 
     :param template: literal text and column names in braces.
     :param prefix: put in front as it is; braces have no meaning in it.
+    :param reserved: values of the first column that begin keys of another kind; they are percent-encoded too.
     :raises ValueError: naming the template, if it is malformed or has no column in it.
     """
 
-    def __init__(self, template: str, *, prefix: str = "") -> None:
+    def __init__(self, template: str, *, prefix: str = "", reserved: Collection[str] = ()) -> None:
         try:
             parts = list(Formatter().parse(template))
         except ValueError as error:
@@ -38,6 +39,7 @@ class KeyTemplate:
         if not self.columns or "" in self.columns:
             raise ValueError(f"key template {template!r}: needs a column's name in braces")
         self._template = template
+        self._reserved = {value: f"%{ord(value[0]):02X}{escaped(value[1:])}" for value in reserved}
         # One literal before each column, and one behind the last.
         self._literals = [prefix, *("" for _ in self.columns)]
         position = 0
@@ -52,7 +54,9 @@ class KeyTemplate:
         """
         first, *others = self._literals
         for values in zip(*columns, strict=True):
-            yield first + "".join(escaped(value) + literal for value, literal in zip(values, others, strict=True))
+            parts = [escaped(value) for value in values]
+            parts[0] = self._reserved.get(values[0], parts[0])
+            yield first + "".join(part + literal for part, literal in zip(parts, others, strict=True))
 
     def __str__(self) -> str:
         return self._template

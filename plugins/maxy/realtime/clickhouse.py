@@ -1,0 +1,160 @@
+"""ClickHouse over HTTP for the live loops: one client for all ticks, results as columns."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import clickhouse_connect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from clickhouse_connect.driver.asyncclient import AsyncClient
+
+
+@dataclass(frozen=True)
+class ClickHouseAddress:
+    """Where ClickHouse's HTTP interface is, and who asks."""
+
+    host: str
+    port: int
+    user: str
+    database: str
+    password: str = field(repr=False, default="")
+    secure: bool = False
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A result, column by column.
+
+    :param names: the columns' names; none at all for a result without rows, since the format then names none.
+    :param columns: the values of each, in row order.
+    """
+
+    names: Sequence[str]
+    columns: Sequence[Sequence[Any]]
+
+    def __getitem__(self, name: str) -> Sequence[Any]:
+        return self.columns[self.names.index(name)] if self.names else ()
+
+    def __len__(self) -> int:
+        return len(self.columns[0]) if self.columns else 0
+
+
+class ClickHouseReader:
+    """Runs the loops' statements.
+
+    The client is made with the first statement, so that a loop can start before ClickHouse does; it asks for the
+    server's version and settings once. Statements of one loop run one after the other.
+
+    :param address: the server.
+    :param name: the loop's, for the query ids ``maxy_realtime_<name>_…`` in ``system.query_log``.
+    :param settings: ClickHouse settings of every statement.
+    :param connect_timeout: seconds.
+    :param receive_timeout: seconds without a byte from the server.
+    """
+
+    def __init__(
+        self,
+        address: ClickHouseAddress,
+        *,
+        name: str,
+        settings: Mapping[str, Any] | None = None,
+        connect_timeout: float = 5.0,
+        receive_timeout: float = 60.0,
+    ) -> None:
+        self._address = address
+        self._name = name
+        self._settings = dict(settings or {})
+        self._connect_timeout = connect_timeout
+        self._receive_timeout = receive_timeout
+        self._client: AsyncClient | None = None
+        self._lock = asyncio.Lock()
+        #: Statements sent so far, without the client's own at its start.
+        self.statements = 0
+
+    async def select(
+        self,
+        statement: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        string_as_bytes: bool = False,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Columns:
+        """Run a query and return its whole result.
+
+        :param statement: one statement, values as ``{name:Type}``.
+        :param parameters: the values.
+        :param string_as_bytes: return String columns as bytes, as the server has them.
+        :param settings: ClickHouse settings for this statement.
+        :raises clickhouse_connect.driver.exceptions.ClickHouseError: as the server or the network had it.
+        """
+        client = await self._connected()
+        self.statements += 1
+        result = await client.query(
+            statement,
+            parameters=dict(parameters or {}),
+            settings=self._statement_settings(settings),
+            query_formats={"String": "bytes"} if string_as_bytes else None,
+            column_oriented=True,
+        )
+        return Columns(result.column_names, result.result_columns)
+
+    async def execute(
+        self,
+        statement: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Mapping[str, str]:
+        """Run a statement without a result, such as ``INSERT … SELECT``.
+
+        :return: the server's summary, e.g. ``written_rows``.
+        :raises clickhouse_connect.driver.exceptions.ClickHouseError: as the server or the network had it.
+        """
+        client = await self._connected()
+        self.statements += 1
+        summary = await client.command(
+            statement, parameters=dict(parameters or {}), settings=self._statement_settings(settings)
+        )
+        return dict(getattr(summary, "summary", {}))
+
+    async def close(self) -> None:
+        """End the connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    def _statement_settings(self, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+        return {
+            **self._settings,
+            **(settings or {}),
+            "query_id": f"maxy_realtime_{self._name}_{uuid.uuid4().hex[:16]}",
+        }
+
+    async def _connected(self) -> AsyncClient:
+        async with self._lock:
+            if self._client is None:
+                self._client = await clickhouse_connect.get_async_client(
+                    host=self._address.host,
+                    port=self._address.port,
+                    username=self._address.user,
+                    password=self._address.password,
+                    database=self._address.database,
+                    secure=self._address.secure,
+                    # A session would lock out a statement that follows one that was cancelled.
+                    autogenerate_session_id=False,
+                    connect_timeout=self._connect_timeout,
+                    send_receive_timeout=self._receive_timeout,
+                    query_retries=0,
+                    # Times come as numbers of milliseconds, so no zone is needed but UTC.
+                    tz_mode="aware",
+                    # Parameters that grow with the number of keys do not fit into an address.
+                    form_encode_query_params=True,
+                    compress=False,
+                )
+            return self._client

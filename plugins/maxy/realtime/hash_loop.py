@@ -1,0 +1,152 @@
+"""Loops that keep the rows of a query as hashes: all but one SQL file and a few lines of a loop of one's own."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from maxy.realtime.clock import to_ms
+from maxy.realtime.loop import Loop, TickResult
+from maxy.realtime.settings import Option, positive_number
+from maxy.realtime.writer import HashGroup, TickWriter
+from maxy.valkey.keys import KeyTemplate
+from maxy.valkey.text import texts, utc_iso
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
+
+    from maxy.realtime.clickhouse import Columns
+    from maxy.realtime.loop import LoopEnvironment, Tick
+
+_log = logging.getLogger(__name__)
+
+#: Columns of a result that say something of a row and are not written.
+IS_COMPLETE, ROWS = "is_complete", "rows"
+UPDATED_AT = "updated_at"
+
+
+class HashLoop(Loop):
+    """Keeps each row of a result as a hash: the dimensions, the metrics and ``updated_at``.
+
+    Only hashes whose values have changed are written, all of a tick in one step; every ``rewrite_minutes``, and after a
+    takeover, all of them, so that what somebody removed comes back. A key that is in the result no more (such as
+    yesterday's, on a new day) is not left standing: its metrics are set to 0, and it expires after ``expire_hours``.
+
+    The result of :meth:`figures` has the columns of ``key_template`` and ``metrics``. Two more may be there:
+    ``is_complete`` (rows where it is 0 lack a dimension: they are left out and counted) and ``rows`` (of the source).
+
+    :param environment: clients and settings.
+    """
+
+    #: The keys behind the prefix, with dimension columns in braces.
+    key_template: ClassVar[str]
+    #: The columns that are 0 where nothing came.
+    metrics: ClassVar[Sequence[str]]
+    #: Values of the first dimension that would make a key of another loop.
+    reserved: ClassVar[Collection[str]] = ()
+    options: ClassVar[Mapping[str, Option]] = {
+        "expire_hours": Option(26.0, positive_number, "hours until a hash that is not written again expires"),
+        "rewrite_minutes": Option(10.0, positive_number, "minutes after which unchanged hashes are written again too"),
+    }
+
+    def __init__(self, environment: LoopEnvironment) -> None:
+        super().__init__(environment)
+        self._template = KeyTemplate(self.key_template, prefix=f"{environment.prefix}:", reserved=self.reserved)
+        self._fields = [*self._template.columns, *self.metrics, UPDATED_AT]
+        self._index_key = self.own_key("keys")
+        self._writer = TickWriter(environment.lease, self._index_key)
+        self._expire_ms = int(environment.settings["expire_hours"] * 3_600_000)
+        self._rewrite_after = timedelta(minutes=environment.settings["rewrite_minutes"])
+        # What each key was last given; enough to see whether that has changed. None: not known to this copy.
+        self._written: dict[str, int] = {}
+        self._zeroed: set[str] = set()
+        self._rewritten_at: datetime | None = None
+
+    @abstractmethod
+    async def figures(self, tick: Tick) -> Columns:
+        """Return the present figures, a row per key."""
+
+    async def tick(self, tick: Tick) -> TickResult:
+        """Compute the figures and write what has changed."""
+        result = await self.figures(tick)
+        if self._rewritten_at is None:
+            known = await self.environment.valkey.zrange(self._index_key, 0, -1)
+            self._written = dict.fromkeys((_text(key) for key in known), 0)
+            self._zeroed = set()
+        rewrite = self._rewritten_at is None or not (
+            timedelta(0) <= tick.now - self._rewritten_at < self._rewrite_after
+        )
+        keys, values, rows, left_out = self._rows(result)
+        marks = dict(zip(keys, map(hash, values), strict=True))
+        if len(marks) != len(keys):
+            raise ValueError(f"{self.name}: two rows of the result have the same dimensions")
+        changed = [
+            (key, row) for key, row in zip(keys, values, strict=True) if rewrite or self._written.get(key) != marks[key]
+        ]
+        gone = [key for key in self._written if key not in marks and key not in self._zeroed]
+        written = await self._write(tick, changed, gone, rewrite=rewrite)
+        self._written.update(marks)
+        self._zeroed.difference_update(marks)
+        self._zeroed.update(gone)
+        if rewrite:
+            self._rewritten_at = tick.now
+        return TickResult(rows=rows, keys=written, left_out=left_out)
+
+    def reset(self) -> None:
+        """Forget what was written: the next tick reads the index and writes every hash."""
+        self._written = {}
+        self._zeroed = set()
+        self._rewritten_at = None
+
+    async def _write(
+        self, tick: Tick, changed: Sequence[tuple[str, tuple[str | None, ...]]], gone: Sequence[str], *, rewrite: bool
+    ) -> int:
+        if not changed and not gone and not rewrite:
+            return 0
+        updated_at = utc_iso(tick.now)
+        zeros = [*("0" for _ in self.metrics), updated_at]
+        groups = [
+            HashGroup(self._fields, [(key, (*row, updated_at)) for key, row in changed]),
+            # Their dimensions stand there already. Out of the index, they are forgotten when they have expired.
+            HashGroup([*self.metrics, UPDATED_AT], [(key, zeros) for key in gone], indexed=False),
+        ]
+        written = await self._writer.write(groups, expire_ms=self._expire_ms, index_ms=to_ms(tick.now))
+        log_hashes(self.environment, groups)
+        return written
+
+    def _rows(self, result: Columns) -> tuple[list[str], list[tuple[str | None, ...]], int, int]:
+        """Return keys, their values, the source's rows and the rows left out."""
+        complete = result[IS_COMPLETE] if IS_COMPLETE in result.names else [1] * len(result)
+        counts = result[ROWS] if ROWS in result.names else [1] * len(result)
+        rows = sum(counts)
+        left_out = sum(count for count, kept in zip(counts, complete, strict=True) if not kept)
+        names = [*self._template.columns, *self.metrics]
+        missing = [name for name in names if result.names and name not in result.names]
+        if missing:
+            raise ValueError(f"{self.name}: the result has no column {', '.join(missing)}")
+        columns = [
+            texts([value for value, kept in zip(result[name], complete, strict=True) if kept], name) for name in names
+        ]
+        dimensions = [[text or "" for text in column] for column in columns[: len(self._template.columns)]]
+        return list(self._template.keys(dimensions)), list(zip(*columns, strict=True)), rows, left_out
+
+
+def log_hashes(environment: LoopEnvironment, groups: Sequence[HashGroup]) -> None:
+    """Log written keys and values, as far as the settings allow."""
+    if not environment.settings["log_values"]:
+        return
+    left = int(environment.settings["log_values_per_tick"])
+    total = sum(len(group.hashes) for group in groups)
+    for group in groups:
+        for key, values in group.hashes[:left]:
+            _log.info("%s %s", key, dict(zip(group.fields, values, strict=True)))
+        left -= len(group.hashes[:left])
+    if total > environment.settings["log_values_per_tick"]:
+        _log.info("… and %d more keys", total - environment.settings["log_values_per_tick"])
+
+
+def _text(key: Any) -> str:
+    return key.decode() if isinstance(key, bytes) else str(key)

@@ -1,0 +1,129 @@
+"""The lease of a live loop: of all its copies, exactly one writes.
+
+A trigger is at-least-once: for some seconds two triggerers may run the same one, and a stopped one may wake up later.
+So every write is a Lua script that first looks whether the writer still holds the lease.
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from redis.asyncio import Redis
+    from redis.commands.core import AsyncScript
+
+_LUA = Path(__file__).parent / "lua"
+_LOST = "LEASELOST"
+
+
+class LeaseLost(Exception):
+    """Another copy of the loop holds the lease, or the lease is gone. Nothing was written."""
+
+
+class Lease:
+    """The right to write for one loop.
+
+    :param client: connected to a server that is not a cluster. Answers may be bytes or text.
+    :param key: where the lease is kept; ``<key>:fence`` keeps the last fence number.
+    :param ttl: how long the lease lasts without being prolonged; each write prolongs it.
+    :param token: names this copy; two copies must not share it.
+    """
+
+    def __init__(self, client: Redis, key: str, *, ttl: timedelta, token: str | None = None) -> None:
+        self._client = client
+        self._key = key
+        self._ttl_ms = int(ttl.total_seconds() * 1000)
+        self._token = token or uuid.uuid4().hex
+        self._holder: str | None = None
+        self._acquire = client.register_script(_lua("acquire_lease"))
+        self._release = client.register_script(_lua("release_lease"))
+        self._prolong = self.script("")
+
+    @property
+    def held(self) -> bool:
+        """Whether this copy held the lease when it last heard of it."""
+        return self._holder is not None
+
+    @property
+    def holder(self) -> str:
+        """What the lease holds for this copy, ``<fence>:<token>``; empty if it does not hold it."""
+        return self._holder or ""
+
+    @property
+    def fence(self) -> int:
+        """The number of this tenure, above that of every former holder; 0 without the lease."""
+        return int(self.holder.partition(":")[0] or 0)
+
+    async def acquire(self) -> bool:
+        """Take the lease unless another copy holds it.
+
+        :raises redis.RedisError: as the server or the network had it.
+        """
+        answer = await self._acquire(keys=[self._key, f"{self._key}:fence"], args=[self._token, self._ttl_ms])
+        self._holder = _text(answer) if answer else None
+        return self.held
+
+    async def prolong(self) -> None:
+        """Keep the lease for another ``ttl``.
+
+        :raises LeaseLost: it is not this copy's any more.
+        :raises redis.RedisError: as the server or the network had it.
+        """
+        await self.run(self._prolong, [], [])
+
+    async def release(self) -> None:
+        """Give the lease back; harmless when it is another copy's.
+
+        :raises redis.RedisError: as the server or the network had it.
+        """
+        holder, self._holder = self._holder, None
+        if holder is not None:
+            await self._release(keys=[self._key], args=[holder])
+
+    def forget(self) -> None:
+        """Stop counting on the lease without giving it back."""
+        self._holder = None
+
+    def script(self, body: str) -> AsyncScript:
+        """Return a script that runs only while this copy holds the lease.
+
+        :param body: Lua; its own keys begin with ``KEYS[2]``, its own arguments with ``ARGV[3]``.
+        """
+        return self._client.register_script(f"{_lua('fenced')}\n{body}\n")
+
+    async def run(self, script: AsyncScript, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run a script made by :meth:`script`; it prolongs the lease.
+
+        :return: the script's answer.
+        :raises LeaseLost: the lease is not this copy's; the script did nothing.
+        :raises redis.RedisError: as the server or the network had it.
+        """
+        if self._holder is None:
+            raise LeaseLost(f"{self._key} is not held")
+        try:
+            return await script(keys=[self._key, *keys], args=[self._holder, self._ttl_ms, *args])
+        except ResponseError as error:
+            if _LOST not in str(error):
+                raise
+            self._holder = None
+            raise LeaseLost(f"{self._key}: {error}") from None
+
+
+def _lua(name: str) -> str:
+    return (_LUA / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def read_script(name: str) -> str:
+    """Return the text of one of the package's own scripts."""
+    return _lua(name)
+
+
+def _text(answer: bytes | str) -> str:
+    return answer.decode() if isinstance(answer, bytes) else answer

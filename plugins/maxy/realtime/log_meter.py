@@ -1,0 +1,253 @@
+"""Live log rate: how many rows of maxy_app_total_log have arrived since the last tick, per package and server type."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from maxy.realtime.clock import from_ms, to_ms
+from maxy.realtime.hash_loop import log_hashes
+from maxy.realtime.loop import Loop, TickResult
+from maxy.realtime.new_parts import PART_CONDITION, PartPruner
+from maxy.realtime.settings import Option, non_negative_number, positive_number, whole_numbers
+from maxy.realtime.sql import read_statement
+from maxy.realtime.writer import HashGroup, TickWriter
+from maxy.valkey.keys import KeyTemplate
+from maxy.valkey.text import utc_iso
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from maxy.realtime.clickhouse import Columns
+    from maxy.realtime.loop import LoopEnvironment, Tick
+
+# Width of a slot. Counting by slots and not by keys alone makes the count right when a merge removes the older one of
+# two repeats between two ticks: its slot then holds fewer rows than before, which no row of another slot makes up for.
+_SLOT_MS = 100
+# The slot of the row that tells the server's clock.
+_SERVER_CLOCK = -1
+# Half of how long parts are read after they are old.
+_LARGEST_SKEW_MS = 30_000
+_STATE_VERSION = 1
+_FIELDS = ("package_nm", "server_type", "log_count", "updated_at", "last_reg_dt", "window_start", "window_end")
+
+_Key = tuple[str, int]
+
+
+@dataclass
+class _State:
+    """What has been counted.
+
+    :param since_ms: rows inserted before this instant are counted for good.
+    :param until_ms: the newest tick.
+    :param counted: for each key the rows counted so far, by slot, from ``since_ms`` on.
+    :param shown: keys whose hash says something other than 0 rows.
+    :param newest_ms: the newest time of insertion that was seen; 0 before the first row.
+    """
+
+    since_ms: int
+    until_ms: int
+    counted: dict[_Key, dict[int, int]] = field(default_factory=dict)
+    shown: set[_Key] = field(default_factory=set)
+    newest_ms: int = 0
+
+    def to_bytes(self) -> bytes:
+        """Return it packed: some hundred kilobytes of numbers a tick would otherwise be written to the disk."""
+        content = {
+            "version": _STATE_VERSION,
+            "since_ms": self.since_ms,
+            "until_ms": self.until_ms,
+            "newest_ms": self.newest_ms,
+            "counted": [
+                [*key, *(number for slot in slots.items() for number in slot)] for key, slots in self.counted.items()
+            ],
+            "shown": list(self.shown),
+        }
+        return zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 1)
+
+    @classmethod
+    def from_bytes(cls, packed: bytes) -> _State:
+        """Read it.
+
+        :raises ValueError: if it is not such a state.
+        """
+        try:
+            content = json.loads(zlib.decompress(packed))
+            if content["version"] != _STATE_VERSION:
+                raise ValueError(f"version {content['version']}")
+            counted = {
+                (package, server): dict(zip(numbers[::2], numbers[1::2], strict=True))
+                for package, server, *numbers in content["counted"]
+            }
+            shown = {(package, server) for package, server in content["shown"]}
+            return cls(content["since_ms"], content["until_ms"], counted, shown, content["newest_ms"])
+        except (ValueError, KeyError, TypeError, zlib.error) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+class LogMeter(Loop):
+    """Counts every row once, repeats included, whenever it becomes visible.
+
+    A row becomes visible some time after its ``reg_dt``, and rows share a millisecond, so a cursor would lose some.
+    Each tick counts all rows from ``lateness_seconds`` before the former tick on, in slots of a tenth of a second, and
+    takes off what was counted before. The counts are in Valkey and move with the hashes, so another copy goes on
+    exactly there.
+
+    Exact as long as rows become visible within ``lateness_seconds`` of their ``reg_dt``. Not counted is a repeat that
+    is merged away before a tick has seen it, and a row that comes late into the very slot out of which, between the
+    same two ticks, a merge took a repeat of the same key.
+
+    A loop that finds no state in Valkey begins with the rows of its last period. Keys without rows in a window are set
+    to 0 once and expire.
+
+    :param environment: clients and settings.
+    """
+
+    name = "log_meter"
+    period_seconds = 5.0
+    options: ClassVar[Mapping[str, Option]] = {
+        "lateness_seconds": Option(
+            10.0, non_negative_number, "seconds after its reg_dt in which a row may become visible"
+        ),
+        "leave_out_log_types": Option([], whole_numbers, "log types that are not counted"),
+        "expire_minutes": Option(60.0, positive_number, "minutes until a hash that is not written again expires"),
+        "state_hours": Option(72.0, positive_number, "hours of outage after which counting begins anew"),
+    }
+
+    def __init__(self, environment: LoopEnvironment) -> None:
+        super().__init__(environment)
+        settings = environment.settings
+        self._lateness_ms = int(settings["lateness_seconds"] * 1000)
+        self._pruner = PartPruner(
+            environment.clickhouse,
+            "maxy_app_total_log",
+            margin=timedelta(milliseconds=self._lateness_ms + 2 * _LARGEST_SKEW_MS),
+        )
+        self._statement = read_statement(
+            "realtime/log_meter.sql",
+            leave_out_log_types=settings["leave_out_log_types"],
+            prune_parts=settings["prune_parts"],
+            part_condition=PART_CONDITION,
+        )
+        self._template = KeyTemplate("totallog:{package_nm}:{server_type}", prefix=f"{environment.prefix}:")
+        self._writer = TickWriter(environment.lease, self.own_key("keys"))
+        self._state_key = self.own_key("state")
+        self._cursor_key = f"{environment.prefix}:totallog:cursor"
+        self._state: _State | None = None
+        self._server_behind_ms = 0
+
+    def reset(self) -> None:
+        """Forget the state: the next tick reads it from Valkey."""
+        self._state = None
+        self._pruner.forget()
+
+    async def tick(self, tick: Tick) -> TickResult:
+        """Count what has arrived and write it."""
+        now_ms = to_ms(tick.now)
+        before = self._state or await self._load() or self._first(now_ms)
+        result = await self._read(tick.now, before)
+        after, arrived = self._counted(before, result, now_ms)
+        if after.newest_ms > now_ms + _LARGEST_SKEW_MS:
+            # Parts that are old by this machine's clock may hold rows that are not counted for good.
+            self._pruner.forget()
+        left_out = arrived.pop(_LEFT_OUT, 0)
+        keys = await self._write(before, after, arrived, tick.now)
+        self._state = after
+        return TickResult(rows=sum(arrived.values()) + left_out, keys=keys, left_out=left_out)
+
+    async def _load(self) -> _State | None:
+        packed = await self.environment.valkey.get(self._state_key)
+        if packed is None:
+            return None
+        if isinstance(packed, str):
+            raise TypeError("the log meter's state is binary: a client without decode_responses is needed")
+        return _State.from_bytes(packed)
+
+    def _first(self, now_ms: int) -> _State:
+        """Begin with the last period: what is older counts as counted."""
+        period_ms = int(self.environment.settings.period_seconds * 1000)
+        return _State(since_ms=_floor(now_ms - period_ms), until_ms=now_ms - period_ms)
+
+    async def _read(self, now: datetime, before: _State) -> Columns:
+        parameters: dict[str, Any] = {"slot_ms": _SLOT_MS, "since_ms": self._from_ms(before, to_ms(now))}
+        settings = self.environment.settings
+        if settings["leave_out_log_types"]:
+            parameters["log_types"] = settings["leave_out_log_types"]
+        if settings["prune_parts"]:
+            await self._pruner.look(now)
+            parameters |= self._pruner.parameters(from_ms(parameters["since_ms"]))
+        return await self.environment.clickhouse.select(self._statement, parameters)
+
+    def _from_ms(self, before: _State, now_ms: int) -> int:
+        """Return from when to read: what this tick counts, and what the next one will compare with."""
+        return min(before.since_ms, self._next_since(now_ms))
+
+    def _next_since(self, now_ms: int) -> int:
+        # Rows bear the server's clock; one that is ahead does no harm.
+        return _floor(now_ms - self._server_behind_ms - self._lateness_ms)
+
+    def _counted(self, before: _State, result: Columns, now_ms: int) -> tuple[_State, dict[_Key, int]]:
+        """Return the next state, and the rows that are new by key."""
+        newest_ms = before.newest_ms
+        for slot, newest in zip(result["slot"], result["newest_ms"], strict=True):
+            if slot == _SERVER_CLOCK:
+                self._server_behind_ms = max(0, now_ms - newest)
+            else:
+                newest_ms = max(newest_ms, newest)
+        since_ms = max(self._next_since(now_ms), self._from_ms(before, now_ms))
+        first_slot, since_slot = before.since_ms // _SLOT_MS, since_ms // _SLOT_MS
+        counted: dict[_Key, dict[int, int]] = defaultdict(dict)
+        arrived: dict[_Key, int] = defaultdict(int)
+        columns = (result[name] for name in ("is_complete", "package", "server", "slot", "rows"))
+        for complete, package, server, slot, rows in zip(*columns, strict=True):
+            if slot == _SERVER_CLOCK:
+                continue
+            key = (package, server) if complete else _LEFT_OUT
+            if slot >= first_slot:
+                new = rows - before.counted.get(key, {}).get(slot, 0)
+                if new > 0:
+                    arrived[key] += new
+            if slot >= since_slot:
+                counted[key][slot] = rows
+        return _State(since_ms, now_ms, dict(counted), set(arrived) - {_LEFT_OUT}, newest_ms), dict(arrived)
+
+    async def _write(self, before: _State, after: _State, arrived: Mapping[_Key, int], now: datetime) -> int:
+        newest = utc_iso(from_ms(after.newest_ms)) if after.newest_ms else ""
+        window = (utc_iso(now), newest, utc_iso(from_ms(before.until_ms)), utc_iso(now))
+        shown = {**dict.fromkeys(before.shown, 0), **arrived}
+        keys = self._template.keys([[package for package, _ in shown], [str(server) for _, server in shown]])
+        hashes = [
+            (key, (package, str(server), str(rows), *window))
+            for key, ((package, server), rows) in zip(keys, shown.items(), strict=True)
+        ]
+        groups = [HashGroup(_FIELDS, hashes, indexed=False)]
+        settings = self.environment.settings
+        # The state first: it must outlive the hashes, so that a long outage is caught up with.
+        await self._writer.write(
+            groups,
+            expire_ms=int(settings["expire_minutes"] * 60_000),
+            strings=self._strings(after),
+            strings_expire_ms=int(settings["state_hours"] * 3_600_000),
+        )
+        log_hashes(self.environment, groups)
+        return len(hashes)
+
+    def _strings(self, after: _State) -> dict[str, str | bytes]:
+        strings: dict[str, str | bytes] = {self._state_key: after.to_bytes()}
+        if after.newest_ms:
+            cursor = from_ms(after.newest_ms).astimezone(UTC).isoformat(timespec="milliseconds")
+            strings[self._cursor_key] = cursor.replace("+00:00", "Z")
+        return strings
+
+
+#: Rows without package or server type; no real package has an empty name.
+_LEFT_OUT: _Key = ("", -1)
+
+
+def _floor(milliseconds: int) -> int:
+    return milliseconds // _SLOT_MS * _SLOT_MS

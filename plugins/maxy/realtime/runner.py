@@ -1,0 +1,279 @@
+"""Ticks of one loop at a fixed rate, under its lease, until a deadline: written once for all loops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from redis.exceptions import RedisError
+
+from maxy.realtime.lease import LeaseLost
+from maxy.realtime.loop import Tick, loop_key
+from maxy.realtime.status import LoopStatus, StatusWriter
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from maxy.realtime.clock import Clock
+    from maxy.realtime.lease import Lease
+    from maxy.realtime.loop import Loop, TickResult
+
+_LONGEST_BACKOFF_SECONDS = 60.0
+_SUMMARY_SECONDS = 60.0
+_RELEASE_SECONDS = 2.0
+
+
+class TickTookTooLong(Exception):
+    """A tick was cut off at its limit."""
+
+
+class Observer(Protocol):
+    """Is told about ticks, such as for metrics. Must not raise and must not wait."""
+
+    def ticked(self, status: LoopStatus) -> None:
+        """Hear of a tick of this copy, good (``consecutive_failures`` is 0) or not."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run has done.
+
+    :param ticks: good ticks.
+    :param failures: failed ticks.
+    """
+
+    ticks: int
+    failures: int
+
+
+class LoopRunner:
+    """Runs one loop.
+
+    - Ticks are due at multiples of the period after the lease was taken. A tick that is late because the one before
+      took too long is skipped, not queued.
+    - A tick that fails, or takes longer than its limit, is an error in the log and in the status; the next ones come
+      after growing pauses, up to a minute, and catch up.
+    - Without the lease the loop is quiet and asks for it again and again, so that it steps in when the other copy ends.
+
+    :param loop: what is done at each tick.
+    :param clock: tells the time, and waits.
+    :param deadline: when to stop, with its zone; absolute, so that a restart in between does not move it.
+    :param host: where this runs, for the status.
+    :param observer: told about every tick.
+    :param logger: where the loop's log goes.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        *,
+        clock: Clock,
+        deadline: datetime,
+        host: str = "",
+        observer: Observer | None = None,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        environment = loop.environment
+        self._loop = loop
+        self._lease: Lease = environment.lease
+        self._clock = clock
+        self._deadline = deadline
+        self._observer = observer
+        self._log = logger or logging.getLogger(__name__)
+        self._period = environment.settings.period_seconds
+        self._tick_limit = environment.settings.tick_limit_seconds
+        self._heartbeat = float(environment.settings["lease_seconds"]) / 3
+        self._writer = StatusWriter(self._lease, loop_key(environment.prefix, loop.name))
+        self._status = LoopStatus(self._period, host=host)
+        self._standby_said = False
+        self._rows_since_summary = 0
+        self._next_summary = clock.monotonic() + _SUMMARY_SECONDS
+
+    async def run(self) -> RunSummary:
+        """Tick until the deadline; outages of ClickHouse and Valkey are waited through.
+
+        :return: what this copy has done.
+        """
+        try:
+            while self._clock.now() < self._deadline:
+                if await self._take_lease():
+                    await self._tick_while_held()
+                else:
+                    await self._sleep(self._heartbeat)
+        finally:
+            await self._give_back()
+        return RunSummary(self._status.ticks, self._status.failures)
+
+    async def _take_lease(self) -> bool:
+        try:
+            if not await self._lease.acquire():
+                self._say_standby()
+                return False
+        except (RedisError, OSError) as error:
+            self._log.warning("%s: Valkey cannot be asked for the lease: %s", self._loop.name, _told(error))
+            return False
+        self._log.info("%s: lease taken (%s)", self._loop.name, self._lease.holder)
+        self._standby_said = False
+        self._status.holder = self._lease.holder
+        self._status.consecutive_failures = 0
+        self._loop.reset()
+        return True
+
+    def _say_standby(self) -> None:
+        if not self._standby_said:
+            self._log.info("%s: another copy holds the lease; waiting quietly to step in", self._loop.name)
+            self._standby_said = True
+
+    async def _tick_while_held(self) -> None:
+        """Tick at the fixed rate until the lease is lost or the deadline has come."""
+        start = self._clock.monotonic()
+        number = 0
+        try:
+            while self._clock.now() < self._deadline:
+                due = start + number * self._period
+                await self._tick_once(due)
+                self._summarise()
+                number = self._next_number(start, number)
+                await self._wait_until(start + number * self._period)
+        except LeaseLost:
+            self._log.info("%s: the lease is another copy's now, or is gone", self._loop.name)
+            self._loop.reset()
+
+    def _next_number(self, start: float, number: int) -> int:
+        """Return the number of the next tick: the first one that is not due yet, later after failures."""
+        # A tick that ends exactly when the next one is due is in time.
+        first = max(number + 1, math.ceil(round((self._clock.monotonic() - start) / self._period, 6)))
+        self._status.skipped += first - number - 1
+        failures = self._status.consecutive_failures
+        if failures:
+            pause = min(self._period * 2.0 ** min(failures - 1, 10), max(_LONGEST_BACKOFF_SECONDS, self._period))
+            first = max(first, number + math.ceil(pause / self._period))
+        return first
+
+    async def _tick_once(self, due: float) -> None:
+        status = self._status
+        began = self._clock.monotonic()
+        status.last_tick_at = self._clock.now()
+        try:
+            result = await self._limited(Tick(now=status.last_tick_at))
+        except LeaseLost:
+            raise
+        except Exception as error:
+            self._loop.reset()
+            self._failed(error)
+        else:
+            self._succeeded(result)
+            status.lag_seconds = self._clock.monotonic() - due
+        status.duration_seconds = self._clock.monotonic() - began
+        if self._observer is not None:
+            self._observer.ticked(status)
+        try:
+            await self._writer.write(status)
+        except (RedisError, OSError) as error:
+            # The data is written; the next tick tells how it went.
+            self._log.warning("%s: its status cannot be written: %s", self._loop.name, _told(error))
+
+    async def _limited(self, tick: Tick) -> TickResult:
+        """Run one tick, prolonging the lease meanwhile, and cut it off at its limit."""
+        time = asyncio.get_running_loop().time
+        ends = time() + self._tick_limit
+        task = asyncio.ensure_future(self._loop.tick(tick))
+        try:
+            while True:
+                done, _ = await asyncio.wait({task}, timeout=max(0.0, min(self._heartbeat, ends - time())))
+                if done:
+                    return task.result()
+                if time() >= ends:
+                    raise TickTookTooLong(f"the tick took longer than {self._tick_limit:g} s and was cut off")
+                await self._prolong()
+        finally:
+            if not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await task
+
+    def _succeeded(self, result: TickResult) -> None:
+        status = self._status
+        if status.consecutive_failures:
+            self._log.info("%s: works again after %d failed ticks", self._loop.name, status.consecutive_failures)
+        status.last_success_at = status.last_tick_at
+        status.ticks += 1
+        status.consecutive_failures = 0
+        status.last_error = ""
+        status.rows, status.keys, status.left_out = result.rows, result.keys, result.left_out
+        self._rows_since_summary += result.rows
+
+    def _failed(self, error: Exception) -> None:
+        status = self._status
+        status.failures += 1
+        status.consecutive_failures += 1
+        status.last_error = _told(error)
+        # With its stack only once, or a night's outage would fill the disk.
+        self._log.error(
+            "%s: tick failed (%d in a row): %s",
+            self._loop.name,
+            status.consecutive_failures,
+            status.last_error,
+            exc_info=error if status.consecutive_failures == 1 else None,
+        )
+
+    def _summarise(self) -> None:
+        """Log one line a minute: one per tick would grow without end."""
+        now = self._clock.monotonic()
+        if now < self._next_summary:
+            return
+        status = self._status
+        self._log.info(
+            "%s: %d ticks, %d failed, %d skipped; %d rows since the last line; last tick %.3f s, lag %.3f s, %d keys%s",
+            self._loop.name,
+            status.ticks,
+            status.failures,
+            status.skipped,
+            self._rows_since_summary,
+            status.duration_seconds,
+            status.lag_seconds,
+            status.keys,
+            f", {status.left_out} rows left out for a missing dimension" if status.left_out else "",
+        )
+        self._rows_since_summary = 0
+        self._next_summary = now + _SUMMARY_SECONDS
+
+    async def _wait_until(self, moment: float) -> None:
+        """Wait for the next tick, prolonging the lease meanwhile.
+
+        :raises LeaseLost: it is another copy's now.
+        """
+        while (left := moment - self._clock.monotonic()) > 0:
+            if left <= self._heartbeat:
+                await self._sleep(left)
+            else:
+                await self._sleep(self._heartbeat)
+                await self._prolong()
+            if self._clock.now() >= self._deadline:
+                return
+
+    async def _prolong(self) -> None:
+        """:raises LeaseLost: it is another copy's now."""
+        # A server that does not answer: the tick will notice, and no other copy can take the lease there either.
+        with contextlib.suppress(RedisError, OSError):
+            await self._lease.prolong()
+
+    async def _sleep(self, seconds: float) -> None:
+        left = (self._deadline - self._clock.now()).total_seconds()
+        await self._clock.sleep(max(0.0, min(seconds, left)))
+
+    async def _give_back(self) -> None:
+        """Let a successor start at once. If that does not work, the lease expires by itself."""
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self._lease.release()
+
+
+def _told(error: BaseException) -> str:
+    """Return an error in one line of bounded length."""
+    text = f"{type(error).__name__}: {error}".replace("\n", " ")
+    return text if len(text) <= 500 else text[:497] + "..."

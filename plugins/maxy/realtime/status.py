@@ -1,0 +1,112 @@
+"""How a loop fares, kept as a hash in Valkey beside the statistics, for people and for the watching loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from maxy.realtime.lease import read_script
+from maxy.valkey.text import utc_iso
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from maxy.realtime.lease import Lease
+
+#: Outlives a night without a loop, so that what is missing can be seen to be missing.
+_EXPIRE_MS = 7 * 86_400_000
+_COUNTS = ("rows", "keys", "left_out", "ticks", "skipped", "failures", "consecutive_failures")
+
+
+@dataclass
+class LoopStatus:
+    """How a loop fares.
+
+    :param period_seconds: between two ticks.
+    :param holder: fence number and token of the copy that ticks.
+    :param host: where it runs.
+    :param last_tick_at: start of the newest tick, good or not.
+    :param last_success_at: start of the newest good tick.
+    :param lag_seconds: from the instant at which the newest good tick was due to its end.
+    :param duration_seconds: of the newest tick.
+    :param rows: of the newest good tick: rows of the source it handled.
+    :param keys: of the newest good tick: keys it wrote.
+    :param left_out: of the newest good tick: rows left out for a missing dimension.
+    :param ticks: good ticks of this copy.
+    :param skipped: ticks of this copy that were left out because the one before took too long.
+    :param failures: failed ticks of this copy.
+    :param consecutive_failures: failed ticks since the last good one.
+    :param last_error: of the newest failure; empty after a good tick.
+    """
+
+    period_seconds: float
+    holder: str = ""
+    host: str = ""
+    last_tick_at: datetime | None = None
+    last_success_at: datetime | None = None
+    lag_seconds: float = 0.0
+    duration_seconds: float = 0.0
+    rows: int = 0
+    keys: int = 0
+    left_out: int = 0
+    ticks: int = 0
+    skipped: int = 0
+    failures: int = 0
+    consecutive_failures: int = 0
+    last_error: str = ""
+
+    def texts(self) -> dict[str, str]:
+        """Return the fields as they are kept; instants that are not known yet are left out."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: _text(value) for name, value in values.items() if value is not None}
+
+    @classmethod
+    def from_texts(cls, texts: Mapping[str, str]) -> LoopStatus | None:
+        """Read a status hash; None if there is none, or one that a loop of another version has written."""
+        try:
+            return cls(
+                period_seconds=float(texts["period_seconds"]),
+                holder=texts["holder"],
+                host=texts["host"],
+                last_tick_at=_instant(texts.get("last_tick_at")),
+                last_success_at=_instant(texts.get("last_success_at")),
+                last_error=texts["last_error"],
+                lag_seconds=float(texts["lag_seconds"]),
+                duration_seconds=float(texts["duration_seconds"]),
+                **{name: int(texts[name]) for name in _COUNTS},
+            )
+        except (KeyError, ValueError):
+            return None
+
+
+class StatusWriter:
+    """Keeps a loop's status in Valkey.
+
+    :param lease: of the loop.
+    :param key: of the status hash.
+    """
+
+    def __init__(self, lease: Lease, key: str) -> None:
+        self._lease = lease
+        self._key = key
+        self._script = lease.script(read_script("write_status"))
+
+    async def write(self, status: LoopStatus) -> None:
+        """Write it.
+
+        :raises maxy.realtime.lease.LeaseLost: another copy holds the lease; nothing was written.
+        :raises redis.RedisError: as the server or the network had it.
+        """
+        pairs = [text for pair in status.texts().items() for text in pair]
+        await self._lease.run(self._script, [self._key], [_EXPIRE_MS, *pairs])
+
+
+def _text(value: object) -> str:
+    if isinstance(value, datetime):
+        return utc_iso(value)
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
