@@ -10,12 +10,13 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The interpreter outside the environment will not do: the stack's commands need what is installed in it.
 LOCAL := $(BIN)/python -m local
 
-.PHONY: help install lock run up stop down status logs seed backfill report test lint typecheck format bench-daily bench-backfill clean distclean
+.PHONY: help install lock run up stop down status logs seed feed backfill report test lint typecheck format bench-daily bench-backfill clean distclean
 
 help:
-	@echo "make run        install, start everything, load sample data, compute the last 7 days, show them"
+	@echo "make run        install, start everything, load sample data, compute the last 7 days, show them, go live"
 	@echo "make up | stop | status | logs | report"
 	@echo "make seed       load the sample data that is not there yet        [ARGS='--days 60 --scale 2']"
+	@echo "make feed       live traffic, 2,000 rows/s into each table, Ctrl-C ends [ARGS='--rate 500 --seconds 60']"
 	@echo "make backfill   FROM=2026-11-01 TO=2026-11-10                     [ARGS='--reprocess completed']"
 	@echo "make test       lint, type check and all tests; make lint | typecheck | format for one of them"
 	@echo "make bench-daily | bench-backfill DAYS=60"
@@ -52,6 +53,9 @@ status logs report: install
 
 seed: install
 	@$(LOCAL) seed $(ARGS)
+
+feed: install
+	@$(LOCAL) feed $(ARGS)
 
 backfill: install
 	@if [ -z "$(FROM)" ] || [ -z "$(TO)" ]; then \

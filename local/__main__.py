@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from local import commands
+from local.arguments import positive
+from local.feed_options import GENTLE_RATE, add_feed_options, feed_options
 from local.processes import ProcessError
 from local.services.clickhouse import QueryError
 from local.settings import SettingsError, read_settings
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 ROOT = Path(__file__).parents[1]
-
-_Number = TypeVar("_Number", int, float)
 
 
 def _up(stack: Stack, options: argparse.Namespace) -> int:
@@ -43,14 +42,14 @@ def _clean(stack: Stack, options: argparse.Namespace) -> int:
 def _status(stack: Stack, options: argparse.Namespace) -> int:
     parts = stack.status()
     print("\n".join(commands.status_lines(parts)))
-    return 0 if all(part.answers for part in parts) else 1
+    return 0 if all(part.in_order for part in parts) else 1
 
 
 def _logs(stack: Stack, options: argparse.Namespace) -> int:
-    names = [part.name for part in stack.parts]
+    names = [part.name for part in stack.all_parts]
     if options.part and options.part not in names:
         raise StackError(f"there is no part {options.part}; the parts are {', '.join(names)}")
-    paths = [part.process.log for part in stack.parts if options.part in (None, part.name)]
+    paths = [part.process.log for part in stack.all_parts if options.part in (None, part.name)]
     commands.show_logs(paths, lines=options.lines, follow=options.follow)
     return 0
 
@@ -58,6 +57,10 @@ def _logs(stack: Stack, options: argparse.Namespace) -> int:
 def _seed(stack: Stack, options: argparse.Namespace) -> int:
     commands.seed(stack, days=options.days, scale=options.scale, force=options.force)
     return 0
+
+
+def _feed(stack: Stack, options: argparse.Namespace) -> int:
+    return commands.feed(stack, feed_options(options))
 
 
 def _sql(stack: Stack, options: argparse.Namespace) -> int:
@@ -76,19 +79,9 @@ def _run(stack: Stack, options: argparse.Namespace) -> int:
     return commands.run(stack, days=options.days, scale=options.scale)
 
 
-def _positive(number: Callable[[str], _Number]) -> Callable[[str], _Number]:
-    def parse(text: str) -> _Number:
-        with contextlib.suppress(ValueError):
-            if (value := number(text)) > 0:
-                return value
-        raise argparse.ArgumentTypeError(f"expected a number above 0, not {text}")
-
-    return parse
-
-
 def _add_sample_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--days", type=_positive(int), default=40, help="full days of sample data (default: 40)")
-    parser.add_argument("--scale", type=_positive(float), default=1.0, help="1.0 is about 25,000 page rows a day")
+    parser.add_argument("--days", type=positive(int), default=40, help="full days of sample data (default: 40)")
+    parser.add_argument("--scale", type=positive(float), default=1.0, help="1.0 is about 25,000 page rows a day")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -101,9 +94,9 @@ def parser() -> argparse.ArgumentParser:
         return subparser
 
     add("up", _up, "start what does not run yet and wait until all parts work")
-    add("down", _down, "stop all that `up` started; the data stays")
+    add("down", _down, "stop all that `up` and `run` started; the data stays")
     add("clean", _clean, "stop, and remove data, logs and generated credentials")
-    add("status", _status, "a line per part; status 0 only if all of them work")
+    add("status", _status, "a line per part; status 0 only if all of them work (the feed may be stopped)")
     logs = add("logs", _logs, "the end of the parts' logs")
     logs.add_argument("part", nargs="?", help="one part, as `status` names it (default: all)")
     logs.add_argument("-f", "--follow", action="store_true", help="go on with what is added")
@@ -111,6 +104,8 @@ def parser() -> argparse.ArgumentParser:
     seed = add("seed", _seed, "send the sample data that is not there yet")
     _add_sample_options(seed)
     seed.add_argument("--force", action="store_true", help="send all of it again, as repeated deliveries")
+    feed = add("feed", _feed, "send live traffic of both source tables until interrupted")
+    add_feed_options(feed)
     sql = add("sql", _sql, "run one statement on ClickHouse")
     sql.add_argument("statement", nargs="?", help="default: read it from standard input")
     sql.add_argument("--format", default="PrettyCompactMonoBlock", help="ClickHouse's output format")
@@ -119,7 +114,13 @@ def parser() -> argparse.ArgumentParser:
     backfill.add_argument("--to", dest="last", required=True, metavar="DAY", help="last day, included")
     add_backfill_options(backfill)
     add("report", _report, "the last 7 days' statistics, the cache's size, address and login")
-    _add_sample_options(add("run", _run, "up, seed, compute the last 7 days, report"))
+    run = add(
+        "run",
+        _run,
+        "up, seed, compute the last 7 days, report, and then live: the loops are unpaused, and a feed of"
+        f" {GENTLE_RATE:g} rows per second and table goes on until `down`",
+    )
+    _add_sample_options(run)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What the stack's commands do once it runs: sample data, statements, backfills, the report."""
+"""What the stack's commands do once it runs: sample data, live traffic, statements, backfills, the reports."""
 
 from __future__ import annotations
 
@@ -18,14 +18,21 @@ from local.stack import StackError
 from scripts.backfill import DEFAULT_DAG_ID, AirflowApi, ApiError, BackfillRequest, Reprocess, run_and_describe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import date
     from pathlib import Path
 
+    from local.feed_options import FeedOptions
     from local.settings import Settings
     from local.stack import PartStatus, Stack
+    from scripts.backfill import Api
 
 REPORTED_DAYS = 7
+LIVE_DAGS = "realtime_"
+
+# A loop's newest success counts when it is no older: what an earlier run of the stack has left proves nothing, and the
+# slowest loop ticks once a minute.
+_FRESH = timedelta(minutes=2)
 
 _REPORT = """
 SELECT stat_date, count() AS keys, sum(visit) AS visits, sum(dau) AS dau, sum(pv) AS pv
@@ -74,18 +81,45 @@ def seed(stack: Stack, *, days: int, scale: float, force: bool = False) -> None:
     from local.sample_data import seed as send_sample_data
 
     try:
-        with clickhouse_connect.get_client(
-            host=settings.host,
-            port=settings.clickhouse_port,
-            username=settings.clickhouse_user,
-            password=settings.clickhouse_password,
-            database=settings.clickhouse_database,
-        ) as client:
+        with clickhouse_connect.get_client(**_http_arguments(settings)) as client:
             send_sample_data(
                 client, now=datetime.now(UTC), days=days, scale=scale, timezone=settings.timezone, force=force
             )
     except ClickHouseError as error:
         raise StackError(f"ClickHouse did not take the sample data: {error}") from error
+
+
+def feed(stack: Stack, options: FeedOptions) -> int:
+    """Send live traffic until interrupted, or for the options' seconds.
+
+    :return: 0, or 1 when it had to end without knowing what became of an insert.
+    :raises QueryError: ClickHouse cannot be reached when it begins.
+    :raises StackError: a rate that is too high.
+    """
+    stack.clickhouse.query("SELECT 1")
+    # Imported here, as for `seed`.
+    from local.feed import run_feed
+
+    try:
+        return run_feed(
+            _http_arguments(stack.settings),
+            timezone=stack.settings.timezone,
+            options=options,
+            report=lambda line: print(line, flush=True),
+        )
+    except ValueError as error:
+        raise StackError(f"the feed cannot begin: {error}") from error
+
+
+def _http_arguments(settings: Settings) -> dict[str, Any]:
+    """What clickhouse_connect.get_client needs."""
+    return {
+        "host": settings.host,
+        "port": settings.clickhouse_port,
+        "username": settings.clickhouse_user,
+        "password": settings.clickhouse_password,
+        "database": settings.clickhouse_database,
+    }
 
 
 def run_sql(stack: Stack, statement: str, *, output_format: str) -> int:
@@ -183,7 +217,7 @@ def backfill(settings: Settings, request: BackfillRequest) -> int:
 
 
 def run(stack: Stack, *, days: int, scale: float) -> int:
-    """From nothing to statistics that can be looked at: up, sample data, the last days computed, the report."""
+    """From nothing to statistics that can be looked at: up, sample data, the last days computed, the report, live."""
     settings = stack.settings
     stack.up()
     seed(stack, days=days, scale=scale)
@@ -208,7 +242,106 @@ def run(stack: Stack, *, days: int, scale: float) -> int:
             f" Compute them again: make backfill FROM={first} TO={last} ARGS='--reprocess completed'",
             file=sys.stderr,
         )
-    return status or int(not complete)
+    live = go_live(stack)
+    return status or int(not complete or not live)
+
+
+def go_live(stack: Stack) -> bool:
+    """Start the feed and the live loops, and print how each loop fares. True when each has had a good tick."""
+    stack.start_feed()
+    names = [dag_id.removeprefix(LIVE_DAGS) for dag_id in unpause_live_dags(airflow_api(stack.settings))]
+    if not names:
+        print(f"Airflow has no DAG {LIVE_DAGS}*: no live statistics.")
+        return True
+    try:
+        with stack.valkey.client() as client:
+            statuses = wait_for_loops(client, stack.settings.valkey_prefix, names)
+    except redis.RedisError as error:
+        raise StackError(f"Valkey at {stack.valkey.address} cannot be asked: {error}") from error
+    print("\n".join(loop_lines(statuses)))
+    late = [name for name, status in statuses.items() if not _is_live(status, datetime.now(UTC))]
+    if late:
+        print(
+            f"No good tick of {', '.join(late)} yet. `python -m local logs airflow-triggerer` and the task's log in"
+            f" {stack.settings.airflow_url} tell why.",
+            file=sys.stderr,
+        )
+    return not late
+
+
+def unpause_live_dags(
+    api: Api,
+    *,
+    timeout: float = 60.0,
+    sleep: Callable[[float], None] = time.sleep,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> list[str]:
+    """Wait until Airflow has read the live loops' file, and unpause its DAGs.
+
+    :param timeout: seconds; where no DAG came and no file failed, there are none (all loops may be switched off).
+    :return: their ids, sorted.
+    :raises StackError: none came, and Airflow could not import a file.
+    """
+    deadline = monotonic() + timeout
+    # One file holds them all, so with the first one all are there.
+    while not (dags := _live_dags(api)):
+        if monotonic() >= deadline:
+            if reasons := _import_errors(api):
+                raise StackError(f"Airflow has read no DAG {LIVE_DAGS}* within {timeout:.0f} s.{reasons}")
+            return []
+        sleep(0.5)
+    for dag_id, is_paused in dags.items():
+        if is_paused:
+            api.request("PATCH", f"/dags/{dag_id}", body={"is_paused": False})
+    return sorted(dags)
+
+
+def _live_dags(api: Api) -> dict[str, bool]:
+    """Whether each of them is paused, by id."""
+    answer = api.request("GET", "/dags", query={"dag_id_prefix_pattern": LIVE_DAGS, "limit": 100})
+    return {dag["dag_id"]: dag["is_paused"] for dag in answer["dags"] if dag["dag_id"].startswith(LIVE_DAGS)}
+
+
+def wait_for_loops(
+    client: redis.Redis,
+    prefix: str,
+    names: Sequence[str],
+    *,
+    timeout: float = 60.0,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    sleep: Callable[[float], None] = time.sleep,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> dict[str, dict[str, str]]:
+    """Wait until each loop has had a good tick.
+
+    :param client: returns text.
+    :param prefix: of the keys.
+    :param names: of the loops.
+    :param timeout: seconds; those without a good tick by then are returned as they are.
+    :return: the loops' status hashes by name, an empty one for a loop that has not ticked.
+    """
+    deadline = monotonic() + timeout
+    while True:
+        statuses = {name: _texts(client.hgetall(f"{prefix}:loop:{name}")) for name in names}
+        if monotonic() >= deadline or all(_is_live(status, now()) for status in statuses.values()):
+            return statuses
+        sleep(0.5)
+
+
+def _is_live(status: Mapping[str, str], now: datetime) -> bool:
+    succeeded_at = status.get("last_success_at")
+    return succeeded_at is not None and now - datetime.fromisoformat(succeeded_at) <= _FRESH
+
+
+def _texts(fields: Mapping[Any, Any]) -> dict[str, str]:
+    return {str(name): str(value) for name, value in fields.items()}
+
+
+def loop_lines(statuses: Mapping[str, Mapping[str, str]]) -> list[str]:
+    lines = ["", "Live loops:", f"  {'loop':<16}{'last tick':<30}{'rows':>8}"]
+    for name, status in statuses.items():
+        lines.append(f"  {name:<16}{status.get('last_tick_at') or 'none yet':<30}{status.get('rows', '-'):>8}")
+    return lines
 
 
 def wait_for_dag(
@@ -233,7 +366,10 @@ def wait_for_dag(
             if error.status != 404:
                 raise
         if monotonic() >= deadline:
-            errors = api.request("GET", "/importErrors")["import_errors"]
-            reasons = "".join(f"\n{error['filename']}:\n{error['stack_trace']}" for error in errors)
-            raise StackError(f"Airflow has not read the DAG {dag_id} within {timeout:.0f} s.{reasons}")
+            raise StackError(f"Airflow has not read the DAG {dag_id} within {timeout:.0f} s.{_import_errors(api)}")
         sleep(0.5)
+
+
+def _import_errors(api: Api) -> str:
+    errors = api.request("GET", "/importErrors")["import_errors"]
+    return "".join(f"\n{error['filename']}:\n{error['stack_trace']}" for error in errors)

@@ -42,6 +42,7 @@ class Settings:
     :param local_dir: data, logs, pid files and credentials of this stack.
     :param timezone: the statistics time zone (IANA name): a day begins at midnight there.
     :param valkey_prefix: first part of every key the package writes.
+    :param realtime: settings of the live loops, a JSON object as text.
     :param fernet_key: encrypts connections in Airflow's metadata database.
     :param jwt_secret: signs the tokens of Airflow's API.
     :param migration_options: what else was set for the migrations: MAXY_*_TTL_DAYS, MAXY_SOURCE_TABLES.
@@ -67,6 +68,7 @@ class Settings:
     jwt_secret: str = field(repr=False)
     given: frozenset[str] = frozenset()
     migration_options: tuple[tuple[str, str], ...] = ()
+    realtime: str = "{}"
     host: str = LOOPBACK
 
     @property
@@ -137,6 +139,7 @@ def read_settings(root: Path, environment: Mapping[str, str] | None = None) -> S
     if prefix != prefix.strip() or not prefix.isprintable():
         raise SettingsError(f"VALKEY_PREFIX={prefix!r}: no blanks around it and no control characters in it.")
     timezone = _timezone(values)
+    realtime = _json_object(values, "MAXY_REALTIME")
 
     local_dir = (root / Path(values.get("MAXY_LOCAL_DIR", ".local")).expanduser()).resolve()
     if local_dir == root or local_dir in root.parents:
@@ -155,6 +158,7 @@ def read_settings(root: Path, environment: Mapping[str, str] | None = None) -> S
         valkey_prefix=prefix,
         airflow_port=ports["AIRFLOW_PORT"],
         timezone=timezone,
+        realtime=realtime,
         given=credentials.given,
         migration_options=tuple(sorted((name, values[name]) for name in values if _MIGRATION_OPTION.fullmatch(name))),
         **credentials.all(),
@@ -287,3 +291,14 @@ def _timezone(values: Mapping[str, str]) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise SettingsError(f"MAXY_TIMEZONE={name}: not an IANA time zone (such as UTC or Asia/Seoul).") from None
     return name
+
+
+def _json_object(values: Mapping[str, str], name: str) -> str:
+    text = values.get(name, "{}")
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"{name}={text}: not valid JSON ({error}).") from None
+    if not isinstance(value, dict):
+        raise SettingsError(f'{name}={text}: expected a JSON object, such as {{"name": "value"}}.')
+    return text

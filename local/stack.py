@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from local.processes import Abandoned, ProcessError
 from local.services.airflow import COMPONENTS, AirflowDeployment, AirflowProcess
 from local.services.clickhouse import ClickHouse
+from local.services.feed import Feed
 from local.services.postgres import Postgres
 from local.services.valkey import Valkey
 
@@ -37,6 +38,7 @@ class PartStatus:
 
     :param since: start of the process, in the machine's zone.
     :param answers: whether the service itself says that it works.
+    :param optional: the stack is complete without it.
     """
 
     name: str
@@ -44,6 +46,11 @@ class PartStatus:
     pid: int | None
     since: datetime | None
     answers: bool
+    optional: bool = False
+
+    @property
+    def in_order(self) -> bool:
+        return self.answers or (self.optional and self.pid is None)
 
 
 class Progress:
@@ -77,7 +84,7 @@ class Progress:
 
 
 class Stack:
-    """ClickHouse, Valkey, PostgreSQL and Airflow's four processes of one checkout.
+    """ClickHouse, Valkey, PostgreSQL and Airflow's four processes of one checkout, and the feed where it was started.
 
     :param settings: where they live and listen.
     :param progress: told about every step.
@@ -91,7 +98,10 @@ class Stack:
         self.airflow = AirflowDeployment(settings, self.postgres)
         self._progress = progress
         self._airflow_parts = [AirflowProcess(component, settings, self.airflow) for component in COMPONENTS]
+        self.feed = Feed(settings)
+        #: What `up` starts.
         self.parts: list[Part] = [self.clickhouse, self.valkey, self.postgres, *self._airflow_parts]
+        self.all_parts: list[Part] = [*self.parts, self.feed]
         # Set when a step of `up` has failed, so that the others do not wait for it in vain.
         self._abandoned = threading.Event()
         self._started_with = settings.local_dir / "run" / "settings.json"
@@ -114,8 +124,17 @@ class Stack:
             self._in_parallel([self._up_airflow, self._up_clickhouse, lambda: self._ensure(self.valkey)])
             self._progress.line(f"up in {time.monotonic() - start:.1f} s")
 
+    def start_feed(self) -> None:
+        """Have live traffic come in until `down`. Harmless when it does already.
+
+        :raises ProcessError: it did not bring any row into the tables; ClickHouse must run.
+        """
+        with self._exclusive():
+            self._abandoned.clear()
+            self._ensure(self.feed)
+
     def down(self) -> None:
-        """End everything that `up` started, and what was left of a part that was killed.
+        """End everything that `up` and `start_feed` started, and what was left of a part that was killed.
 
         :raises StackError: a process that does not end.
         """
@@ -125,14 +144,14 @@ class Stack:
             loops = [part for part in airflow if part is not api_server]
             # Those that use a service end before it does; running tasks still report to the api-server.
             for group in (
-                [scheduler, *loops],
+                [self.feed, scheduler, *loops],
                 [api_server],
                 [self.clickhouse, self.valkey, self.postgres],
             ):
                 self._in_parallel([lambda part=part: self._stop(part) for part in group])  # type: ignore[misc]
 
     def status(self) -> list[PartStatus]:
-        return [self._status(part) for part in self.parts]
+        return [self._status(part) for part in self.all_parts]
 
     def remove_data(self) -> None:
         """Remove all that the stack has made, and nothing else that someone may keep in that folder.
@@ -140,7 +159,7 @@ class Stack:
         :raises OSError: such as for files of another user, who once ran the stack here.
         """
         with self._exclusive():
-            if any(part.process.running() for part in self.parts):
+            if any(part.process.running() for part in self.all_parts):
                 raise StackError("the stack runs: `python -m local down` first")
             self.postgres.remove_socket_directory()
             for name in ("airflow", "clickhouse", "logs", "postgres", "postgres.new", "run", "valkey"):
@@ -217,14 +236,15 @@ class Stack:
 
     def _status(self, part: Part) -> PartStatus:
         process = part.process.running()
+        optional = part not in self.parts
         if process is None:
-            return PartStatus(part.name, part.address, None, None, False)
+            return PartStatus(part.name, part.address, None, None, False, optional)
         since = datetime.fromtimestamp(process.create_time()).astimezone()
         try:
             answers = part.ready()
         except ProcessError:
             answers = False
-        return PartStatus(part.name, part.address, process.pid, since, answers)
+        return PartStatus(part.name, part.address, process.pid, since, answers, optional)
 
     def _in_parallel(self, jobs: Sequence[Callable[[], object]]) -> None:
         """:raises StackError: with the reasons of all that failed."""
@@ -249,14 +269,17 @@ class Stack:
 
     def _check_settings(self) -> None:
         """A part that runs on its old port or database would be waited for in vain."""
-        if not any(part.process.running() for part in self.parts):
+        if not any(part.process.running() for part in self.all_parts):
             return
         try:
             before = json.loads(self._started_with.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return
         now = self._visible_settings()
-        changed = [f"{name} was {before.get(name)}, is {now[name]}" for name in now if before.get(name) != now[name]]
+        # One that is not there was written by an older version, which did not know the setting.
+        changed = [
+            f"{name} was {before[name]}, is {now[name]}" for name in before.keys() & now if before[name] != now[name]
+        ]
         if changed:
             raise StackError(f"the stack runs with other settings ({'; '.join(changed)}): `python -m local down` first")
 
@@ -265,7 +288,10 @@ class Stack:
         self._started_with.write_text(json.dumps(self._visible_settings()), encoding="utf-8")
 
     def _visible_settings(self) -> dict[str, str]:
-        values = self.settings.service_environment() | {"AIRFLOW_PORT": str(self.settings.airflow_port)}
+        values = self.settings.service_environment() | {
+            "AIRFLOW_PORT": str(self.settings.airflow_port),
+            "MAXY_REALTIME": self.settings.realtime,
+        }
         return {name: value for name, value in values.items() if "PASSWORD" not in name}
 
     @contextmanager

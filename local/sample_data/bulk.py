@@ -98,6 +98,130 @@ GROUP BY log_date, package_nm, server_type, os_type"""
 _REPEAT_EVERY = 100
 _REPEAT_DELAY_MS = 60_000
 
+# Rows as they arrive. A row follows from its number within the day alone, so a later statement can send it again:
+# behind the fresh rows, every hundredth of those of a minute before. One in 200 fresh rows is committed up to 9 s after
+# its reg_dt, and one in 500 tells of something that began up to 20 minutes before it would otherwise have.
+_ARRIVALS = f"""
+WITH
+    number < {{fresh:UInt64}} AS is_fresh,
+    toUInt64(if(
+        is_fresh, {{first:UInt64}} + number, {{first_repeat:UInt64}} + (number - {{fresh:UInt64}}) * {_REPEAT_EVERY}
+    )) AS position,
+    cityHash64(position, {{midnight_ms:UInt64}}, {{seed:UInt32}}, 'arrival') AS random,
+    cityHash64(random, 'value') AS value,
+    random % 100 AS percent,
+    {{midnight_ms:UInt64}} + intDiv(position * {{unit_ms:UInt64}}, {{unit_rows:UInt64}}) AS planned_ms,
+    if(bitShiftRight(random, 8) % 200 = 0, bitShiftRight(random, 16) % 9000, 0) AS late_ms,
+    toUInt64(planned_ms - late_ms) AS end_ms,
+    toUInt32(1000 + bitShiftRight(random, 24) % 30000) AS duration_ms,
+    toUInt64(
+        end_ms - duration_ms - if(bitShiftRight(random, 32) % 500 = 0, bitShiftRight(random, 40) % 1200000, 0)
+    ) AS start_ms,
+    fromUnixTimestamp64Milli(toInt64(if(
+        is_fresh, end_ms, {{from_ms:UInt64}} + (number - {{fresh:UInt64}}) % {{length_ms:UInt64}}
+    ))) AS arrived_at,
+    cityHash64(random, 'slot') % {{slots:UInt32}} AS slot,
+    {_DIMENSIONS},
+    concat('/api/v1/items?page=', toString(value % 1000)) AS url,
+    arrayElement(['SM-S928N', 'iPhone16,2', 'Pixel 9', 'Chrome'], toUInt8(1 + value % 4)) AS model,
+    arrayElement(['WIFI', 'LTE', '5G'], toUInt8(1 + value % 3)) AS network,
+    arrayElement(['SKTelecom', 'KT', 'LG U+'], toUInt8(1 + value % 3)) AS operator"""
+
+_ARRIVING_PAGE_FLOW = f"""
+INSERT INTO maxy_device_page_flow
+(
+    reg_dt, device_id, page_start_tm, page_start_tm_dt, log_date, sum_mem_usage, package_nm, server_type, os_type,
+    page_end_tm, intervaltime, loading_time, response_time, error_count, js_error_count, crash_count, log_count,
+    lcp, fcp, ttfb, inp, cls, log_type, wtf_flag, page_id, page_name, req_url, user_id, device_model, app_ver, os_ver,
+    com_type, avg_com_sensitivity, avg_cpu_usage, sim_operator_nm
+)
+{_ARRIVALS}
+SELECT
+    arrived_at,
+    device_id,
+    start_ms,
+    toDateTime(intDiv(start_ms, 1000)),
+    toDate(toDateTime(intDiv({{midnight_ms:UInt64}}, 1000) + 43200)),
+    position,
+    package_nm,
+    server_type,
+    os_type,
+    end_ms,
+    if(percent % 20 = 0, NULL, duration_ms),
+    multiIf(
+        percent < 10, NULL,
+        percent < 13, value % 10,
+        percent < 24, 10 + value % 90,
+        percent < 90, 100 + value % 1401,
+        1501 + value % 18500
+    ),
+    20 + bitShiftRight(value, 12) % 1000,
+    toUInt32(value % 33 = 0),
+    toUInt32(value % 20 = 0),
+    toUInt32(value % 500 = 0),
+    value % 25,
+    if(os_type = 'Web', toFloat64(500 + bitShiftRight(value, 16) % 4000), NULL),
+    if(os_type = 'Web', toFloat64(300 + bitShiftRight(value, 20) % 2000), NULL),
+    if(os_type = 'Web', toFloat64(50 + bitShiftRight(value, 24) % 800), NULL),
+    if(os_type = 'Web', toFloat64(20 + bitShiftRight(value, 28) % 400), NULL),
+    if(os_type = 'Web', (value % 100) / 1000., NULL),
+    multiIf(value % 10 = 0, 1048580, value % 1000 = 1, 1048597, 1048592),
+    if(value % 3 = 0, 'Y', 'N'),
+    concat('page-', toString(value % 40)),
+    concat('Page ', toString(value % 40)),
+    url,
+    concat('user-', toString(slot)),
+    model,
+    '3.2.1',
+    '15',
+    network,
+    1 + value % 4,
+    1 + value % 99,
+    operator
+FROM numbers({{fresh:UInt64}} + {{repeats:UInt64}})"""
+
+_ARRIVING_TOTAL_LOG = f"""
+INSERT INTO maxy_app_total_log
+(
+    reg_dt, log_tm, log_tm_dt, device_id, log_type, mem_usage, package_nm, server_type, os_type, intervaltime, req_url,
+    page_id, user_id, device_model, app_ver, os_ver, com_type, com_sensitivity, sim_operator_nm, cpu_usage, status_code,
+    response_size, request_size, wait_time, download_time
+)
+{_ARRIVALS}
+SELECT
+    arrived_at,
+    end_ms,
+    toDateTime(intDiv(end_ms, 1000)),
+    device_id,
+    multiIf(value % 10 < 4, 8388612, value % 10 < 6, 524291, 1048592),
+    position,
+    package_nm,
+    server_type,
+    os_type,
+    multiIf(
+        value % 10 >= 6, NULL,
+        percent < 3, 0,
+        percent < 24, 1 + value % 99,
+        percent < 93, 100 + value % 1401,
+        1501 + value % 18500
+    ),
+    url,
+    concat('page-', toString(value % 40)),
+    concat('user-', toString(slot)),
+    model,
+    '3.2.1',
+    '15',
+    network,
+    1 + value % 4,
+    operator,
+    1 + value % 99,
+    200,
+    200 + value % 90000,
+    100 + value % 3000,
+    bitShiftRight(value, 8) % 400,
+    bitShiftRight(value, 16) % 400
+FROM numbers({{fresh:UInt64}} + {{repeats:UInt64}})"""
+
 
 def fill_page_flow_day(
     client: Client,
@@ -108,18 +232,22 @@ def fill_page_flow_day(
     devices_per_day: int = 80_000,
     timezone: str = "UTC",
     seed: int = 1,
+    until: datetime | None = None,
 ) -> int:
     """Fill one day of maxy_device_page_flow and return the number of rows sent, 1 % of them repeats.
 
-    The rows are spread evenly over the day and over packages x 2 server types x 3 systems.
+    The rows are spread evenly over the day, or its time until an instant, and over packages x 2 server types x 3
+    systems.
 
     :param client: connected to the database of the source tables.
     :param rows: distinct rows.
     :param devices_per_day: the same as given to `fill_access_history`, so that both know the same devices.
     :param timezone: IANA name of the zone whose midnights bound the day.
+    :param until: before it all pages began, with its zone; by default the end of the day.
     """
     zone = ZoneInfo(timezone)
     start, end = (datetime.combine(day + timedelta(days=plus), time(), zone).timestamp() for plus in (0, 1))
+    end = until.timestamp() if until else end
     parameters = {
         "seed": seed,
         "packages": packages,
@@ -162,3 +290,82 @@ def fill_access_history(
         client.command(_INSERT_ACCESS_HISTORY, parameters={**parameters, "every": 1})
         client.command(_INSERT_ACCESS_HISTORY, parameters={**parameters, "every": _REPEAT_EVERY})
         client.command(_INSERT_ACCESS_BITMAP, parameters={"day": parameters["day"]})
+
+
+def fill_total_log_day(
+    client: Client,
+    *,
+    day: date,
+    rows: int = 10_000_000,
+    packages: int = 100,
+    devices_per_day: int = 80_000,
+    timezone: str = "UTC",
+    seed: int = 1,
+    until: datetime | None = None,
+) -> None:
+    """Fill one day of maxy_app_total_log, evenly until an instant or its end; arguments as in `fill_page_flow_day`."""
+    zone = ZoneInfo(timezone)
+    start, end = (datetime.combine(day + timedelta(days=plus), time(), zone).timestamp() for plus in (0, 1))
+    length_ms = int((until.timestamp() if until else end) - start) * 1000
+    parameters = {
+        # Other rows than those that arrive on the day.
+        "seed": seed + 1000,
+        "packages": packages,
+        "slots": devices_per_day * _ACTIVE_ONE_IN,
+        "midnight_ms": int(start) * 1000,
+        "unit_rows": rows,
+        "unit_ms": length_ms,
+        "first": 0,
+        "fresh": rows,
+        "first_repeat": 0,
+        "repeats": rows // _REPEAT_EVERY,
+        "from_ms": int(start) * 1000 + _REPEAT_DELAY_MS,
+        "length_ms": length_ms - _REPEAT_DELAY_MS,
+    }
+    client.command(_ARRIVING_TOTAL_LOG, parameters=parameters)
+
+
+def insert_arrivals(
+    client: Client,
+    *,
+    start: datetime,
+    length: timedelta,
+    rate: int,
+    packages: int = 100,
+    devices_per_day: int = 80_000,
+    timezone: str = "UTC",
+    seed: int = 1,
+    total_log: bool = True,
+    page_flow: bool = True,
+) -> None:
+    """Insert what arrives in an interval into maxy_app_total_log and maxy_device_page_flow, each in one insert.
+
+    reg_dt lies in the interval for all rows but the few that are committed late. The same interval must not be inserted
+    twice; 1 % of the rows are those of the minute before, sent again.
+
+    :param client: connected to the database of the source tables.
+    :param start: the interval's, with its zone; whole seconds, more than a minute after midnight.
+    :param length: the interval's; whole seconds.
+    :param rate: fresh rows a second into each of the tables.
+    :param timezone: IANA name of the zone whose midnights bound the day.
+    """
+    midnight = datetime.combine(start.astimezone(ZoneInfo(timezone)).date(), time(), ZoneInfo(timezone)).timestamp()
+    offset, seconds = int(start.timestamp() - midnight), int(length.total_seconds())
+    parameters = {
+        "seed": seed,
+        "packages": packages,
+        "slots": devices_per_day * _ACTIVE_ONE_IN,
+        "midnight_ms": int(midnight) * 1000,
+        "unit_rows": rate,
+        "unit_ms": 1000,
+        "first": offset * rate,
+        "fresh": seconds * rate,
+        "first_repeat": (offset - _REPEAT_DELAY_MS // 1000) * rate,
+        "repeats": seconds * rate // _REPEAT_EVERY,
+        "from_ms": int(start.timestamp()) * 1000,
+        "length_ms": seconds * 1000,
+    }
+    if total_log:
+        client.command(_ARRIVING_TOTAL_LOG, parameters=parameters)
+    if page_flow:
+        client.command(_ARRIVING_PAGE_FLOW, parameters=parameters)

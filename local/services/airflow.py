@@ -48,6 +48,7 @@ class AirflowDeployment:
         own = {
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW_VAR_MAXY_TIMEZONE": settings.timezone,
+            "AIRFLOW_VAR_MAXY_REALTIME": settings.realtime,
             "CORE__DAGS_FOLDER": str(settings.root / "dags"),
             "CORE__PLUGINS_FOLDER": str(settings.root / "plugins"),
             "CORE__LOAD_EXAMPLES": "False",
@@ -74,6 +75,9 @@ class AirflowDeployment:
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
             # Few DAGs and one user: look for work more often, so that short tasks do not wait for each other.
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.3",
+            # A live loop stands still until a killed triggerer is missed: half a minute by default.
+            "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+            "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
         }
         prefixed = {name if name.startswith("AIRFLOW") else f"AIRFLOW__{name}": value for name, value in own.items()}
         return {

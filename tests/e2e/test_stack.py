@@ -70,8 +70,9 @@ def test_status_has_a_line_per_part(stack: RunningStack) -> None:
 
     assert result.returncode == 0, result.stdout
     lines = result.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == PARTS
-    assert all(line.split()[1:3] == ["running", "pid"] for line in lines)
+    assert [line.split()[0] for line in lines] == [*PARTS, "feed"]
+    assert all(line.split()[1:3] == ["running", "pid"] for line in lines[:-1])
+    assert lines[-1].split() == ["feed", "stopped"]
     assert f"127.0.0.1:{stack.settings.airflow_port}" in result.stdout
 
 

@@ -1,20 +1,29 @@
-"""What the embedded stack's parts are started with."""
+"""What the embedded stack's parts are started with, and how it goes live."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import time
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.configuration import conf
 from sqlalchemy import make_url
 
-from local.processes import ProcessError
+from local.__main__ import parser
+from local.commands import loop_lines, status_lines, unpause_live_dags, wait_for_loops
+from local.processes import Identity, ProcessError
 from local.services.airflow import AirflowDeployment
+from local.services.feed import Feed
 from local.services.postgres import Postgres
 from local.settings import read_settings
+from local.stack import PartStatus, Progress, Stack, StackError
+from scripts.backfill import ApiError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 
@@ -45,3 +54,222 @@ def test_a_user_whom_the_machine_does_not_know_is_told_so(tmp_path: Path, monkey
 
     with pytest.raises(ProcessError, match="knows none for 2000000001"):
         Postgres(read_settings(tmp_path, {})).command()
+
+
+def test_airflow_is_given_the_live_loops_settings(tmp_path: Path) -> None:
+    settings = read_settings(tmp_path, {"MAXY_REALTIME": '{"enabled": []}'})
+    assert (
+        AirflowDeployment(settings, Postgres(settings)).environment()["AIRFLOW_VAR_MAXY_REALTIME"] == '{"enabled": []}'
+    )
+
+
+# --- The feed as a part ---
+
+
+def test_the_feed_is_a_part_that_up_leaves_out(tmp_path: Path) -> None:
+    stack = Stack(read_settings(tmp_path, {}), Progress(lambda line: None))
+    assert stack.feed not in stack.parts
+    assert stack.all_parts == [*stack.parts, stack.feed]
+    status = stack.status()
+    assert [part.name for part in status] == [part.name for part in stack.all_parts]
+    assert [part.name for part in status if part.optional] == ["feed"]
+
+
+def test_the_feeds_command_has_no_secret_in_it_and_finds_clickhouse(tmp_path: Path) -> None:
+    settings = read_settings(tmp_path, {"CLICKHOUSE_PASSWORD": "given-secret", "MAXY_TIMEZONE": "Asia/Seoul"})
+    command = Feed(settings).command()
+
+    assert "given-secret" not in map(str, command.argv)
+    assert command.argv[1:5] == ["-m", "local.feed", "--rate", "20"]
+    assert command.environment["CLICKHOUSE_PASSWORD"] == "given-secret"
+    assert command.environment["MAXY_TIMEZONE"] == "Asia/Seoul"
+
+
+@pytest.mark.parametrize(
+    ("started_ago", "stored_ago", "works"),
+    [(60, None, False), (60, 1, True), (60, 40, False), (10, 20, False)],
+    ids=["nothing stored", "works", "stands still", "another process's"],
+)
+def test_a_feed_works_that_has_stored_rows_lately(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started_ago: float, stored_ago: float | None, works: bool
+) -> None:
+    feed = Feed(read_settings(tmp_path, {}))
+    now = time.time()
+    monkeypatch.setattr(feed.process, "identity", lambda: Identity(pid=1, started=now - started_ago))
+    if stored_ago is not None:
+        heartbeat = tmp_path / ".local" / "run" / "feed.heartbeat"
+        heartbeat.parent.mkdir(parents=True)
+        heartbeat.touch()
+        os.utime(heartbeat, (now - stored_ago, now - stored_ago))
+
+    assert feed.ready() is works
+
+
+@pytest.mark.parametrize(
+    ("optional", "pid", "answers", "in_order"),
+    [
+        (True, None, False, True),
+        (True, 7, False, False),
+        (True, 7, True, True),
+        (False, None, False, False),
+        (False, 7, True, True),
+    ],
+)
+def test_a_stopped_feed_is_no_fault_and_a_stuck_one_is(
+    optional: bool, pid: int | None, answers: bool, in_order: bool
+) -> None:
+    part = PartStatus("feed", "", pid, datetime.now(UTC) if pid else None, answers, optional)
+    assert part.in_order is in_order
+    assert status_lines([part])[0].split()[:2] == [
+        "feed",
+        "stopped" if pid is None else "running" if answers else "NOT",
+    ]
+
+
+@pytest.mark.parametrize("arguments", [["--rate", "0"], ["--rate", "much"], ["--seconds", "0"], ["--seconds", "1.5"]])
+def test_a_wrong_option_of_the_feed_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(["feed", *arguments])
+    assert f"argument {arguments[0]}: expected a number above 0" in capsys.readouterr().err
+
+
+def test_the_feeds_help_says_what_the_rate_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(["feed", "--help"])
+    assert "rows per second of EACH of the two tables" in " ".join(capsys.readouterr().out.split())
+
+
+# --- Going live ---
+
+
+class Waiting:
+    """A clock that moves when someone waits, and what happens meanwhile.
+
+    :param events: called after so many seconds.
+    """
+
+    def __init__(self, events: Mapping[float, Callable[[], None]] | None = None) -> None:
+        self.seconds = 0.0
+        self._events = dict(events or {})
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        for due in [due for due in self._events if due <= self.seconds]:
+            self._events.pop(due)()
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+class FakeAirflow:
+    """Airflow's DAGs: whether each is paused, by id; a prefix in a request is not heeded.
+
+    :param import_errors: by file.
+    """
+
+    def __init__(self, dags: Mapping[str, bool], import_errors: Mapping[str, str] | None = None) -> None:
+        self.dags = dict(dags)
+        self.import_errors = import_errors or {}
+        self.patched: list[str] = []
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> dict[str, Any]:
+        match method, path.split("/")[1:]:
+            case "GET", ["dags"]:
+                return {"dags": [{"dag_id": name, "is_paused": paused} for name, paused in self.dags.items()]}
+            case "PATCH", ["dags", name] if name in self.dags:
+                assert body == {"is_paused": False}
+                self.dags[name] = False
+                self.patched.append(name)
+                return {}
+            case "GET", ["importErrors"]:
+                errors = self.import_errors.items()
+                return {"import_errors": [{"filename": name, "stack_trace": text} for name, text in errors]}
+        raise ApiError(HTTPStatus.NOT_FOUND, f"{method} {path}: 404")
+
+
+def test_the_live_dags_alone_are_unpaused() -> None:
+    airflow = FakeAirflow({"daily": True, "realtime_page": True, "realtime_device": False, "my_realtime_x": True})
+
+    assert unpause_live_dags(airflow) == ["realtime_device", "realtime_page"]
+
+    assert airflow.dags == {"daily": True, "realtime_page": False, "realtime_device": False, "my_realtime_x": True}
+    assert airflow.patched == ["realtime_page"], "one that runs is left alone"
+
+
+def test_the_live_dags_are_waited_for() -> None:
+    airflow = FakeAirflow({"daily": True})
+    waiting = Waiting({7: lambda: airflow.dags.update(realtime_page=True)})
+
+    assert unpause_live_dags(airflow, sleep=waiting.sleep, monotonic=waiting.monotonic) == ["realtime_page"]
+    assert waiting.seconds == 7
+
+
+def test_without_live_dags_there_is_nothing_to_unpause() -> None:
+    waiting = Waiting()
+    assert unpause_live_dags(FakeAirflow({"daily": True}), sleep=waiting.sleep, monotonic=waiting.monotonic) == []
+    assert waiting.seconds == 60
+
+
+def test_a_file_that_airflow_cannot_import_is_named() -> None:
+    waiting = Waiting()
+    airflow = FakeAirflow({"daily": True}, {"realtime.py": "ValueError: caps"})
+    with pytest.raises(StackError, match=r"no DAG realtime_\* within 60 s.\nrealtime.py:\nValueError: caps"):
+        unpause_live_dags(airflow, sleep=waiting.sleep, monotonic=waiting.monotonic)
+
+
+class FakeValkey:
+    def __init__(self, hashes: Mapping[str, Mapping[str, str]]) -> None:
+        self.hashes = dict(hashes)
+
+    def hgetall(self, key: str) -> dict[str, str]:
+        return dict(self.hashes.get(key, {}))
+
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def ticked(ago: float, **fields: str) -> dict[str, str]:
+    """A loop's status, as the loops write it."""
+    at = (NOW - timedelta(seconds=ago)).isoformat().replace("+00:00", "Z")
+    return {"last_tick_at": at, "last_success_at": at, "rows": "12", **fields}
+
+
+def wait(valkey: FakeValkey, names: list[str], waiting: Waiting) -> dict[str, dict[str, str]]:
+    return wait_for_loops(valkey, "stats", names, now=lambda: NOW, sleep=waiting.sleep, monotonic=waiting.monotonic)
+
+
+def test_loops_that_have_ticked_are_not_waited_for() -> None:
+    valkey = FakeValkey({"stats:loop:page": ticked(1), "stats:loop:watch": ticked(59)})
+    waiting = Waiting()
+    assert wait(valkey, ["page", "watch"], waiting) == {"page": ticked(1), "watch": ticked(59)}
+    assert waiting.seconds == 0
+
+
+def test_each_loop_is_waited_for_and_a_failed_tick_or_an_old_one_is_not_enough() -> None:
+    failed = {"last_tick_at": "2026-11-21T12:00:00Z", "rows": "0"}
+    valkey = FakeValkey({"stats:loop:page": failed, "stats:loop:device": ticked(7200)})
+    waiting = Waiting(
+        {
+            5: lambda: valkey.hashes.update({"stats:loop:page": ticked(0)}),
+            9: lambda: valkey.hashes.update({"stats:loop:device": ticked(0)}),
+        }
+    )
+    assert wait(valkey, ["page", "device"], waiting) == {"page": ticked(0), "device": ticked(0)}
+    assert waiting.seconds == 9
+
+
+def test_a_loop_that_never_ticks_is_given_up_and_shown() -> None:
+    waiting = Waiting()
+    statuses = wait(FakeValkey({"stats:loop:page": ticked(3)}), ["page", "device"], waiting)
+    assert waiting.seconds == 60
+    assert [line.split() for line in loop_lines(statuses)[3:]] == [
+        ["page", "2026-11-21T11:59:57Z", "12"],
+        ["device", "none", "yet", "-"],
+    ]

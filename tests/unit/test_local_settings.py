@@ -112,6 +112,9 @@ def test_no_secret_is_shown_when_the_settings_are_printed(tmp_path: Path) -> Non
         ("MAXY_LOCAL_DIR", ".", "must not be the checkout"),
         ("MAXY_LOCAL_DIR", "..", "must not be the checkout"),
         ("MAXY_ENV_FILE", "missing.env", "no such file"),
+        ("MAXY_REALTIME", "{loops: 1}", "not valid JSON"),
+        ("MAXY_REALTIME", "[1]", "expected a JSON object"),
+        ("MAXY_REALTIME", "null", "expected a JSON object"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(tmp_path: Path, variable: str, value: str, reason: str) -> None:
@@ -128,6 +131,12 @@ def test_the_migrations_get_the_settings_they_read(tmp_path: Path) -> None:
 
     assert environment["MAXY_PAGE_FLOW_TTL_DAYS"] == "400"
     assert environment["MAXY_TIMEZONE"] == "Asia/Seoul"
+
+
+def test_the_live_loops_settings_are_a_json_object(tmp_path: Path) -> None:
+    assert read_settings(tmp_path, {}).realtime == "{}"
+    (tmp_path / ".env").write_text("""MAXY_REALTIME='{"enabled": ["device"]}' # only one\n""")
+    assert json.loads(read_settings(tmp_path, {}).realtime) == {"enabled": ["device"]}
 
 
 def test_two_services_on_one_port_are_refused(tmp_path: Path) -> None:
