@@ -118,7 +118,7 @@ def run_feed(http: Mapping[str, Any], *, timezone: str, options: FeedOptions, re
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     clock = Clock(now_ms=lambda: time.time_ns() // 1_000_000, pause=ended.wait)
-    traffic = LiveTraffic(seed=options.seed, rate=options.rate, timezone=timezone)
+    traffic = LiveTraffic(seed=options.seed, rate=options.rate, timezone=timezone, log_repeats=options.log_repeats)
     store = ClickHouseStore(http)
     sender = Sender(store, clock, Ledger(options.ledger), report)
     report(f"feeding {options.rate:g} rows/s into each of {PAGE_FLOW} and {TOTAL_LOG}")

@@ -25,6 +25,7 @@ class FeedOptions:
     :param ledger: a file that gets a line per acknowledged insert.
     :param seed: of the rows and of the devices.
     :param heartbeat: a file that is touched after each second's rows.
+    :param log_repeats: whether maxy_app_total_log gets repeats too.
     """
 
     rate: float = DEFAULT_RATE
@@ -32,6 +33,7 @@ class FeedOptions:
     ledger: Path | None = None
     seed: int = 1
     heartbeat: Path | None = None
+    log_repeats: bool = True
 
 
 def add_feed_options(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +55,12 @@ def add_feed_options(parser: argparse.ArgumentParser) -> None:
         default=FeedOptions.seed,
         help=f"of rows and devices (default: {FeedOptions.seed}, the devices of the sample data)",
     )
+    parser.add_argument(
+        "--no-log-repeats",
+        dest="log_repeats",
+        action="store_false",
+        help="deliver no row of maxy_app_total_log twice: a repeat that is merged away unseen cannot be counted",
+    )
 
 
 def feed_options(arguments: argparse.Namespace) -> FeedOptions:
@@ -62,4 +70,5 @@ def feed_options(arguments: argparse.Namespace) -> FeedOptions:
         ledger=arguments.ledger,
         seed=arguments.seed,
         heartbeat=getattr(arguments, "heartbeat", None),
+        log_repeats=arguments.log_repeats,
     )

@@ -180,6 +180,28 @@ SELECT
     operator
 FROM numbers({{fresh:UInt64}} + {{repeats:UInt64}})"""
 
+# Only what a reader of the newest rows must skip: the columns that it reads before it knows that a row is too old.
+_INSERT_TOTAL_LOG = f"""
+INSERT INTO maxy_app_total_log
+(reg_dt, log_tm, log_tm_dt, device_id, log_type, mem_usage, package_nm, server_type, os_type, intervaltime)
+WITH
+    {{start_ms:UInt64}} + intDiv(number * {{length_ms:UInt64}}, {{rows:UInt64}}) AS happened_ms,
+    cityHash64(number, {{seed:UInt32}}, 'log') AS random,
+    random % {{slots:UInt32}} AS slot,
+    {_DIMENSIONS}
+SELECT
+    fromUnixTimestamp64Milli(toInt64(happened_ms + 500)),
+    happened_ms,
+    toDateTime(intDiv(happened_ms, 1000)),
+    device_id,
+    multiIf(random % 10 < 4, 8388612, random % 10 < 6, 524291, 1048592),
+    number,
+    package_nm,
+    server_type,
+    os_type,
+    if(random % 10 < 6, toUInt32(bitShiftRight(random, 8) % 3000), NULL)
+FROM numbers({{rows:UInt64}})"""
+
 _ARRIVING_TOTAL_LOG = f"""
 INSERT INTO maxy_app_total_log
 (
@@ -306,23 +328,16 @@ def fill_total_log_day(
     """Fill one day of maxy_app_total_log, evenly until an instant or its end; arguments as in `fill_page_flow_day`."""
     zone = ZoneInfo(timezone)
     start, end = (datetime.combine(day + timedelta(days=plus), time(), zone).timestamp() for plus in (0, 1))
-    length_ms = int((until.timestamp() if until else end) - start) * 1000
+    end = until.timestamp() if until else end
     parameters = {
-        # Other rows than those that arrive on the day.
-        "seed": seed + 1000,
+        "seed": seed,
         "packages": packages,
         "slots": devices_per_day * _ACTIVE_ONE_IN,
-        "midnight_ms": int(start) * 1000,
-        "unit_rows": rows,
-        "unit_ms": length_ms,
-        "first": 0,
-        "fresh": rows,
-        "first_repeat": 0,
-        "repeats": rows // _REPEAT_EVERY,
-        "from_ms": int(start) * 1000 + _REPEAT_DELAY_MS,
-        "length_ms": length_ms - _REPEAT_DELAY_MS,
+        "start_ms": int(start) * 1000,
+        "length_ms": int(end - start) * 1000,
+        "rows": rows,
     }
-    client.command(_ARRIVING_TOTAL_LOG, parameters=parameters)
+    client.command(_INSERT_TOTAL_LOG, parameters=parameters)
 
 
 def insert_arrivals(

@@ -138,10 +138,20 @@ class LiveTraffic:
     :param rate: rows per second of EACH of the two tables, repeats included; holds over minutes, not in each second.
     :param timezone: IANA name of the zone whose midnights bound a day.
     :param scale: of the population, see `Population`.
+    :param log_repeats: whether maxy_app_total_log gets repeats too. A repeat that is merged away before anybody has
+        read it cannot be counted, so what compares counts of that table to the row leaves them out.
     :raises ValueError: rate is not positive, or above HIGHEST_RATE.
     """
 
-    def __init__(self, *, seed: int = 1, rate: float = 2000.0, timezone: str = "UTC", scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int = 1,
+        rate: float = 2000.0,
+        timezone: str = "UTC",
+        scale: float = 1.0,
+        log_repeats: bool = True,
+    ) -> None:
         if not 0 < rate <= HIGHEST_RATE:
             raise ValueError(f"rate must be above 0 and at most {HIGHEST_RATE:,.0f} rows per second, not {rate}")
         self._rate = rate
@@ -152,8 +162,8 @@ class LiveTraffic:
         self._intervals = 0
         rng = np.random.default_rng([seed, _STREAM_POOLS])
         self._streams = (
-            _Stream(PAGE_FLOW, _STREAM_PAGE_FLOW, _PageFlow(rng)),
-            _Stream(TOTAL_LOG, _STREAM_TOTAL_LOG, _TotalLog(rng)),
+            _Stream(PAGE_FLOW, _STREAM_PAGE_FLOW, _PageFlow(rng), _REPEAT_SHARE),
+            _Stream(TOTAL_LOG, _STREAM_TOTAL_LOG, _TotalLog(rng), _REPEAT_SHARE if log_repeats else 0.0),
         )
 
     def batch(self, start_ms: int, end_ms: int) -> list[Delivery]:
@@ -378,11 +388,13 @@ class _Stream:
     """One table's traffic and what it remembers from interval to interval.
 
     :param number: keeps its random numbers apart from the other table's.
+    :param repeat_share: of the rows, that are delivered again.
     """
 
     table: str
     number: int
     maker: _Columns
+    repeat_share: float
     _owed: float = 0.0
     _remembered: int = 0
     _repeats: list[tuple[int, int, tuple[Any, ...]]] = field(default_factory=list)
@@ -400,7 +412,7 @@ class _Stream:
 
     def remember_repeats(self, rng: np.random.Generator, delivery: Delivery, end_ms: int) -> None:
         """Choose the rows that are delivered again: half of them within seconds, half within ten minutes."""
-        chosen = np.flatnonzero(rng.random(len(delivery)) < _REPEAT_SHARE)
+        chosen = np.flatnonzero(rng.random(len(delivery)) < self.repeat_share)
         soon = rng.random(len(chosen)) < 0.5
         wait_ms = np.where(soon, rng.integers(0, 10_000, len(chosen)), rng.integers(10_000, 600_000, len(chosen)))
         for wait, row in zip(wait_ms.tolist(), delivery.take(chosen.tolist()).rows(), strict=True):

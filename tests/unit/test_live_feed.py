@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from local.exact_insert import Clock, Ledger, NotSent, Sender, StoreError, UnknownOutcome
 from local.feed import Feed
 from local.sample_data.generator import LOG_TYPE_APPLICATION_START, LOG_TYPE_INSTALL
-from local.sample_data.live import HIGHEST_RATE, LATEST_COMMIT_MS, Delivery, LiveTraffic
+from local.sample_data.live import HIGHEST_RATE, KEY_COLUMNS, LATEST_COMMIT_MS, Delivery, LiveTraffic
 from local.sample_data.population import PACKAGES, SERVER_TYPES, SYSTEMS
 from local.sample_data.seeding import PAGE_FLOW, TOTAL_LOG
 
@@ -488,3 +488,16 @@ def test_the_heartbeat_is_touched_by_complete_intervals_alone(tmp_path: Path) ->
         sender = Sender(FakeTables(*failures), time.clock, Ledger(None), lambda line: None)
         Feed(LiveTraffic(rate=20), sender, time.clock, report=lambda line: None, heartbeat=heartbeat).run()
         assert heartbeat.exists() is touched
+
+
+def test_the_log_can_be_had_without_repeats() -> None:
+    live = LiveTraffic(rate=RATE, timezone="Asia/Seoul", log_repeats=False)
+    keys: Counter[str] = Counter()
+    start_ms = 1_795_000_000_000
+    for second in range(60):
+        for delivery in live.batch(start_ms + second * 1000, start_ms + second * 1000 + 1000):
+            columns = (delivery.columns[name] for name in KEY_COLUMNS[delivery.table])
+            keys.update((delivery.table, *key) for key in zip(*columns, strict=True))
+    twice = Counter(key[0] for key, count in keys.items() if count > 1)
+    assert twice["maxy_app_total_log"] == 0
+    assert twice["maxy_device_page_flow"] > 0
