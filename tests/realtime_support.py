@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -61,6 +61,13 @@ class RunningLoop:
 
     async def tick(self, now: datetime) -> TickResult:
         return await self.loop.tick(Tick(now=now.astimezone(UTC)))
+
+
+def copy_of(running: RunningLoop) -> RunningLoop:
+    """Return another copy of the loop, as another triggerer has it: with a lease of its own, not taken yet."""
+    environment = running.loop.environment
+    lease = Lease(running.valkey, running.lease.key, ttl=timedelta(seconds=60))
+    return RunningLoop(type(running.loop)(replace(environment, lease=lease)), running.valkey, lease)
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ class Tag(StrEnum):
     DEVICE_STATISTIC = "domain:device-statistic"
     TIER_1 = "tier:1"
     DAILY = "cadence:daily"
+    LIVE = "cadence:live"
 
 
 DEFAULT_ARGS: Mapping[str, Any] = {

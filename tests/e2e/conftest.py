@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -26,6 +27,19 @@ if TYPE_CHECKING:
     from local.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
+# Faster than usual, so that tests need not wait, with a hand-over every two minutes.
+REALTIME = {
+    "deadline_minutes": 2,
+    "loops": {
+        # As long as the stalls that a row may have to wait through.
+        **{
+            name: {"period_seconds": 2, "lease_seconds": 6, "lateness_seconds": 60}
+            for name in ("log_meter", "loading_time", "response_time")
+        },
+        **{name: {"period_seconds": 4, "lease_seconds": 6} for name in ("device", "page")},
+        "watch": {"period_seconds": 10},
+    },
+}
 PORT_VARIABLES = ("CLICKHOUSE_PORT", "CLICKHOUSE_NATIVE_PORT", "VALKEY_PORT", "AIRFLOW_PORT")
 
 
@@ -118,7 +132,7 @@ def stack() -> Iterator[RunningStack]:
     # Not below pytest's own folder, which no other user may enter: as root, the database runs as another user.
     folder = Path(tempfile.mkdtemp(prefix="maxy-e2e-"))
     # Not UTC, so that a date which is one by luck alone shows.
-    environment = own_environment(folder / "local", MAXY_TIMEZONE="Asia/Seoul")
+    environment = own_environment(folder / "local", MAXY_TIMEZONE="Asia/Seoul", MAXY_REALTIME=json.dumps(REALTIME))
     settings = read_settings(ROOT, environment)
     running = RunningStack(
         settings,

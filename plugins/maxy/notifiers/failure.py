@@ -37,13 +37,21 @@ class FailureNotifier(BaseNotifier):
             ti.try_number,
             context.get("exception"),
         )
-        configured = Variable.get(_SETTING, default="")
-        if not configured:
-            return
         try:
-            _notifier(configured)(context)
+            notify_configured(context)
         except Exception:
             self.log.exception("The notifier in Airflow variable %s failed", _SETTING)
+
+
+def notify_configured(context: Context) -> None:
+    """Hand a context to the notifier of the installation's choice, if there is one; the live loops' alerts come here.
+
+    :raises ValueError: if the variable does not hold what is described above.
+    :raises Exception: as that notifier had it.
+    """
+    configured = Variable.get(_SETTING, default="")
+    if configured:
+        _notifier(configured)(context)
 
 
 def _notifier(configured: str) -> BaseNotifier:

@@ -39,7 +39,15 @@ class Columns:
     columns: Sequence[Sequence[Any]]
 
     def __getitem__(self, name: str) -> Sequence[Any]:
-        return self.columns[self.names.index(name)] if self.names else ()
+        """Return a column's values.
+
+        :raises ValueError: if the result has rows, but no such column.
+        """
+        if not self.names:
+            return ()
+        if name not in self.names:
+            raise ValueError(f"the result has no column {name}; it has {', '.join(self.names)}")
+        return self.columns[self.names.index(name)]
 
     def __len__(self) -> int:
         return len(self.columns[0]) if self.columns else 0

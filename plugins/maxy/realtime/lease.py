@@ -38,10 +38,12 @@ class Lease:
 
     def __init__(self, client: Redis, key: str, *, ttl: timedelta, token: str | None = None) -> None:
         self._client = client
-        self._key = key
+        #: Where the lease is kept.
+        self.key = key
         self._ttl_ms = int(ttl.total_seconds() * 1000)
         self._token = token or uuid.uuid4().hex
         self._holder: str | None = None
+        self._asked = False
         self._acquire = client.register_script(_lua("acquire_lease"))
         self._release = client.register_script(_lua("release_lease"))
         self._prolong = self.script("")
@@ -64,9 +66,13 @@ class Lease:
     async def acquire(self) -> bool:
         """Take the lease unless another copy holds it.
 
+        A copy that holds it already gets a new fence number: writes that it sent before and that are still under way,
+        such as those of a tick that was cut off, are refused from then on.
+
         :raises redis.RedisError: as the server or the network had it.
         """
-        answer = await self._acquire(keys=[self._key, f"{self._key}:fence"], args=[self._token, self._ttl_ms])
+        self._asked = True
+        answer = await self._acquire(keys=[self.key, f"{self.key}:fence"], args=[self._token, self._ttl_ms])
         self._holder = _text(answer) if answer else None
         return self.held
 
@@ -83,9 +89,10 @@ class Lease:
 
         :raises redis.RedisError: as the server or the network had it.
         """
-        holder, self._holder = self._holder, None
-        if holder is not None:
-            await self._release(keys=[self._key], args=[holder])
+        asked, self._asked, self._holder = self._asked, False, None
+        # Also when no answer came: the server may have granted the lease all the same.
+        if asked:
+            await self._release(keys=[self.key], args=[self._token])
 
     def forget(self) -> None:
         """Stop counting on the lease without giving it back."""
@@ -106,14 +113,14 @@ class Lease:
         :raises redis.RedisError: as the server or the network had it.
         """
         if self._holder is None:
-            raise LeaseLost(f"{self._key} is not held")
+            raise LeaseLost(f"{self.key} is not held")
         try:
-            return await script(keys=[self._key, *keys], args=[self._holder, self._ttl_ms, *args])
+            return await script(keys=[self.key, *keys], args=[self._holder, self._ttl_ms, *args])
         except ResponseError as error:
             if _LOST not in str(error):
                 raise
             self._holder = None
-            raise LeaseLost(f"{self._key}: {error}") from None
+            raise LeaseLost(f"{self.key}: {error}") from None
 
 
 def _lua(name: str) -> str:

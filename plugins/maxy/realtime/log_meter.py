@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import zlib
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -20,11 +21,13 @@ from maxy.valkey.keys import KeyTemplate
 from maxy.valkey.text import utc_iso
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from datetime import datetime
 
     from maxy.realtime.clickhouse import Columns
     from maxy.realtime.loop import LoopEnvironment, Tick
+
+_log = logging.getLogger(__name__)
 
 # Width of a slot. Counting by slots and not by keys alone makes the count right when a merge removes the older one of
 # two repeats between two ticks: its slot then holds fewer rows than before, which no row of another slot makes up for.
@@ -34,7 +37,9 @@ _SERVER_CLOCK = -1
 # Half of how long parts are read after they are old.
 _LARGEST_SKEW_MS = 30_000
 _STATE_VERSION = 1
-_FIELDS = ("package_nm", "server_type", "log_count", "updated_at", "last_reg_dt", "window_start", "window_end")
+# A key without rows keeps the time of its newest one.
+_ZERO_FIELDS = ("package_nm", "server_type", "log_count", "updated_at", "window_start", "window_end")
+_FIELDS = (*_ZERO_FIELDS, "last_reg_dt")
 
 _Key = tuple[str, int]
 
@@ -48,6 +53,7 @@ class _State:
     :param counted: for each key the rows counted so far, by slot, from ``since_ms`` on.
     :param shown: keys whose hash says something other than 0 rows.
     :param newest_ms: the newest time of insertion that was seen; 0 before the first row.
+    :param is_first: nothing was counted yet; ``since_ms`` is by this machine's clock.
     """
 
     since_ms: int
@@ -55,6 +61,7 @@ class _State:
     counted: dict[_Key, dict[int, int]] = field(default_factory=dict)
     shown: set[_Key] = field(default_factory=set)
     newest_ms: int = 0
+    is_first: bool = False
 
     def to_bytes(self) -> bytes:
         """Return it packed: some hundred kilobytes of numbers a tick would otherwise be written to the disk."""
@@ -90,6 +97,18 @@ class _State:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
+@dataclass
+class _Arrival:
+    """What is new of a key.
+
+    :param rows: how many.
+    :param newest_ms: the time of insertion of its newest row.
+    """
+
+    rows: int = 0
+    newest_ms: int = 0
+
+
 class LogMeter(Loop):
     """Counts every row once, repeats included, whenever it becomes visible.
 
@@ -103,7 +122,10 @@ class LogMeter(Loop):
     same two ticks, a merge took a repeat of the same key.
 
     A loop that finds no state in Valkey begins with the rows of its last period. Keys without rows in a window are set
-    to 0 once and expire.
+    to 0 once and expire. Names that are not valid UTF-8 are counted with the replacement character in them.
+
+    A row whose ``reg_dt`` lies more than half a minute in the future is counted like any other, but from then on until
+    that time whole tables are read.
 
     :param environment: clients and settings.
     """
@@ -126,7 +148,10 @@ class LogMeter(Loop):
         self._pruner = PartPruner(
             environment.clickhouse,
             "maxy_app_total_log",
-            margin=timedelta(milliseconds=self._lateness_ms + 2 * _LARGEST_SKEW_MS),
+            # A tick may look at the parts as late as its limit allows.
+            margin=timedelta(
+                milliseconds=self._lateness_ms + 2 * _LARGEST_SKEW_MS, seconds=settings.tick_limit_seconds
+            ),
         )
         self._statement = read_statement(
             "realtime/log_meter.sql",
@@ -150,15 +175,17 @@ class LogMeter(Loop):
         """Count what has arrived and write it."""
         now_ms = to_ms(tick.now)
         before = self._state or await self._load() or self._first(now_ms)
-        result = await self._read(tick.now, before)
-        after, arrived = self._counted(before, result, now_ms)
+        read_from = self._read_from(before, now_ms)
+        result = await self._read(tick.now, read_from)
+        after, arrived = self._counted(before, result, now_ms, read_from)
         if after.newest_ms > now_ms + _LARGEST_SKEW_MS:
             # Parts that are old by this machine's clock may hold rows that are not counted for good.
             self._pruner.forget()
-        left_out = arrived.pop(_LEFT_OUT, 0)
+        left_out = arrived.pop(_LEFT_OUT, _Arrival()).rows
         keys = await self._write(before, after, arrived, tick.now)
         self._state = after
-        return TickResult(rows=sum(arrived.values()) + left_out, keys=keys, left_out=left_out)
+        rows = sum(arrival.rows for arrival in arrived.values())
+        return TickResult(rows=rows + left_out, keys=keys, left_out=left_out)
 
     async def _load(self) -> _State | None:
         packed = await self.environment.valkey.get(self._state_key)
@@ -166,68 +193,93 @@ class LogMeter(Loop):
             return None
         if isinstance(packed, str):
             raise TypeError("the log meter's state is binary: a client without decode_responses is needed")
-        return _State.from_bytes(packed)
+        try:
+            return _State.from_bytes(packed)
+        except ValueError as error:
+            # Of another version, or damaged: it will not get better by trying again.
+            _log.error("%s: %s cannot be read and counting begins anew: %s", self.name, self._state_key, error)
+            return None
 
     def _first(self, now_ms: int) -> _State:
         """Begin with the last period: what is older counts as counted."""
         period_ms = int(self.environment.settings.period_seconds * 1000)
-        return _State(since_ms=_floor(now_ms - period_ms), until_ms=now_ms - period_ms)
+        return _State(since_ms=_floor(now_ms - period_ms), until_ms=now_ms - period_ms, is_first=True)
 
-    async def _read(self, now: datetime, before: _State) -> Columns:
-        parameters: dict[str, Any] = {"slot_ms": _SLOT_MS, "since_ms": self._from_ms(before, to_ms(now))}
+    async def _read(self, now: datetime, read_from: int) -> Columns:
+        parameters: dict[str, Any] = {"slot_ms": _SLOT_MS, "since_ms": read_from}
         settings = self.environment.settings
         if settings["leave_out_log_types"]:
             parameters["log_types"] = settings["leave_out_log_types"]
         if settings["prune_parts"]:
             await self._pruner.look(now)
-            parameters |= self._pruner.parameters(from_ms(parameters["since_ms"]))
+            parameters |= self._pruner.parameters(from_ms(read_from))
         return await self.environment.clickhouse.select(self._statement, parameters)
 
-    def _from_ms(self, before: _State, now_ms: int) -> int:
+    def _read_from(self, before: _State, now_ms: int) -> int:
         """Return from when to read: what this tick counts, and what the next one will compare with."""
-        return min(before.since_ms, self._next_since(now_ms))
+        since_ms = before.since_ms - (_LARGEST_SKEW_MS if before.is_first else 0)
+        return min(since_ms, self._next_since(now_ms))
 
     def _next_since(self, now_ms: int) -> int:
         # Rows bear the server's clock; one that is ahead does no harm.
         return _floor(now_ms - self._server_behind_ms - self._lateness_ms)
 
-    def _counted(self, before: _State, result: Columns, now_ms: int) -> tuple[_State, dict[_Key, int]]:
-        """Return the next state, and the rows that are new by key."""
+    def _counted(
+        self, before: _State, result: Columns, now_ms: int, read_from: int
+    ) -> tuple[_State, dict[_Key, _Arrival]]:
+        """Return the next state, and what is new by key."""
         newest_ms = before.newest_ms
         for slot, newest in zip(result["slot"], result["newest_ms"], strict=True):
             if slot == _SERVER_CLOCK:
                 self._server_behind_ms = max(0, now_ms - newest)
             else:
                 newest_ms = max(newest_ms, newest)
-        since_ms = max(self._next_since(now_ms), self._from_ms(before, now_ms))
-        first_slot, since_slot = before.since_ms // _SLOT_MS, since_ms // _SLOT_MS
+        # What was not read cannot be compared with, whatever the server's clock is found to be.
+        since_ms = max(self._next_since(now_ms), read_from)
+        first_ms = max(before.since_ms - self._server_behind_ms, read_from) if before.is_first else before.since_ms
+        first_slot, since_slot = first_ms // _SLOT_MS, since_ms // _SLOT_MS
         counted: dict[_Key, dict[int, int]] = defaultdict(dict)
-        arrived: dict[_Key, int] = defaultdict(int)
-        columns = (result[name] for name in ("is_complete", "package", "server", "slot", "rows"))
-        for complete, package, server, slot, rows in zip(*columns, strict=True):
+        new: dict[_Key, int] = defaultdict(int)
+        newest_of: dict[_Key, int] = defaultdict(int)
+        columns = (result[name] for name in ("is_complete", "package", "server", "slot", "rows", "newest_ms"))
+        for complete, package, server, slot, rows, newest in zip(*columns, strict=True):
             if slot == _SERVER_CLOCK:
                 continue
             key = (package, server) if complete else _LEFT_OUT
+            newest_of[key] = max(newest_of[key], newest)
             if slot >= first_slot:
-                new = rows - before.counted.get(key, {}).get(slot, 0)
-                if new > 0:
-                    arrived[key] += new
+                new[key] += max(0, rows - before.counted.get(key, {}).get(slot, 0))
             if slot >= since_slot:
                 counted[key][slot] = rows
-        return _State(since_ms, now_ms, dict(counted), set(arrived) - {_LEFT_OUT}, newest_ms), dict(arrived)
+        arrived = {key: _Arrival(rows, newest_of[key]) for key, rows in new.items() if rows}
+        return _State(since_ms, now_ms, dict(counted), set(arrived) - {_LEFT_OUT}, newest_ms), arrived
 
-    async def _write(self, before: _State, after: _State, arrived: Mapping[_Key, int], now: datetime) -> int:
-        newest = utc_iso(from_ms(after.newest_ms)) if after.newest_ms else ""
-        window = (utc_iso(now), newest, utc_iso(from_ms(before.until_ms)), utc_iso(now))
-        shown = {**dict.fromkeys(before.shown, 0), **arrived}
-        keys = self._template.keys([[package for package, _ in shown], [str(server) for _, server in shown]])
-        hashes = [
-            (key, (package, str(server), str(rows), *window))
-            for key, ((package, server), rows) in zip(keys, shown.items(), strict=True)
+    async def _write(self, before: _State, after: _State, arrived: Mapping[_Key, _Arrival], now: datetime) -> int:
+        # One window ends where the next one begins, to the digit.
+        window = (utc_iso(now), utc_iso(from_ms(before.until_ms)), utc_iso(from_ms(after.until_ms)))
+        groups = [
+            HashGroup(
+                _FIELDS,
+                [
+                    (name, (package, str(server), str(arrival.rows), *window, utc_iso(from_ms(arrival.newest_ms))))
+                    for name, ((package, server), arrival) in zip(self._keys(arrived), arrived.items(), strict=True)
+                ],
+                indexed=False,
+            )
         ]
-        groups = [HashGroup(_FIELDS, hashes, indexed=False)]
+        idle = before.shown - arrived.keys()
+        groups.append(
+            HashGroup(
+                _ZERO_FIELDS,
+                [
+                    (name, (package, str(server), "0", *window))
+                    for name, (package, server) in zip(self._keys(idle), idle, strict=True)
+                ],
+                indexed=False,
+            )
+        )
         settings = self.environment.settings
-        # The state first: it must outlive the hashes, so that a long outage is caught up with.
+        # The state's own time: it must outlive the hashes, so that a long outage is caught up with.
         await self._writer.write(
             groups,
             expire_ms=int(settings["expire_minutes"] * 60_000),
@@ -235,7 +287,10 @@ class LogMeter(Loop):
             strings_expire_ms=int(settings["state_hours"] * 3_600_000),
         )
         log_hashes(self.environment, groups)
-        return len(hashes)
+        return sum(len(group.hashes) for group in groups)
+
+    def _keys(self, keys: Collection[_Key]) -> Iterator[str]:
+        return self._template.keys([[package for package, _ in keys], [str(server) for _, server in keys]])
 
     def _strings(self, after: _State) -> dict[str, str | bytes]:
         strings: dict[str, str | bytes] = {self._state_key: after.to_bytes()}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
@@ -14,7 +15,20 @@ if TYPE_CHECKING:
 
     from maxy.realtime.clickhouse import ClickHouseReader
     from maxy.realtime.lease import Lease
-    from maxy.realtime.settings import LoopSettings
+    from maxy.realtime.settings import LoopSettings, Option
+
+
+class Announcer(Protocol):
+    """How a loop reaches people and their tools."""
+
+    def gauge(self, name: str, value: float, loop: str) -> None:
+        """Set a metric of a loop."""
+
+    async def alert(self, loop: str, message: str, *, cleared: bool) -> None:
+        """Tell people of an incident of a loop, or of its end.
+
+        :raises Exception: if that failed.
+        """
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,7 @@ class LoopEnvironment:
     :param prefix: of every key in Valkey, without the colon at its end.
     :param timezone: the statistics time zone: a day begins at midnight there.
     :param settings: the loop's own settings.
+    :param announcer: reaches people; None where nobody listens.
     """
 
     clickhouse: ClickHouseReader
@@ -35,6 +50,7 @@ class LoopEnvironment:
     prefix: str
     timezone: ZoneInfo
     settings: LoopSettings
+    announcer: Announcer | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,10 @@ class Loop(ABC):
 
     #: Names the loop in keys, settings, metrics and as ``realtime_<name>`` its DAG.
     name: ClassVar[str]
+    #: From one tick to the next, unless the settings say otherwise.
+    period_seconds: ClassVar[float]
+    #: The loop's own settings.
+    options: ClassVar[Mapping[str, Option]] = {}
 
     def __init__(self, environment: LoopEnvironment) -> None:
         self.environment = environment

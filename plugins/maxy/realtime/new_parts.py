@@ -12,6 +12,7 @@ inserted with a time of insertion that lies further in the future than ``margin`
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -22,18 +23,53 @@ if TYPE_CHECKING:
     from maxy.realtime.clickhouse import ClickHouseReader
 
 #: True for parts that may hold newer blocks; for a statement whose parameters are those of `PartPruner.parameters`.
-#: One expression on the part's own name, so that it holds for the very parts that the statement reads.
+#: One expression on the part's own name, so that it holds for the very parts that the statement reads. A replicated
+#: table counts its blocks from 0, others from 1. The second half is a constant: a table that was made anew, or put in
+#: this one's place, since the blocks were looked at counts from the start.
 PART_CONDITION = (
-    "toUInt64OrZero(splitByChar('_', _part)[3])"
-    " > transform(splitByChar('_', _part)[1], {partitions:Array(String)}, {blocks:Array(UInt64)}, toUInt64(0))"
+    "(toInt64OrDefault(splitByChar('_', _part)[3], toInt64(9223372036854775807))"
+    " > transform(splitByChar('_', _part)[1], {partitions:Array(String)}, {blocks:Array(Int64)}, toInt64(-1))"
+    " OR (SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = {pruned_table:String}"
+    " AND toString(uuid) = {pruned_uuid:String}) = 0)"
 )
 
+# One more row, of partition '', tells the table's identity and for how long the server has been up.
 _NEWEST_BLOCKS = """
-SELECT partition_id, max(max_block_number) AS block
+SELECT partition_id, toInt64(max(max_block_number)) AS number, '' AS table_uuid
 FROM system.parts
 WHERE database = currentDatabase() AND table = {table:String} AND active
 GROUP BY partition_id
+UNION ALL
+SELECT '', toInt64(uptime()), toString(uuid)
+FROM system.tables
+WHERE database = currentDatabase() AND name = {table:String}
 """
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What was there.
+
+    :param at: when.
+    :param blocks: the newest block of each partition.
+    :param table_uuid: tells the table from another one of its name; empty if there was none.
+    :param uptime: seconds since the server's start.
+    """
+
+    at: datetime
+    blocks: Mapping[str, int]
+    table_uuid: str
+    uptime: int
+
+    def follows(self, former: _Look) -> bool:
+        """Return whether blocks have been numbered on since a former look, rather than from the start again."""
+        return (
+            self.at >= former.at
+            and self.table_uuid == former.table_uuid
+            # A server that starts goes on from the newest block it finds, which a TRUNCATE may have taken away.
+            and self.uptime >= former.uptime
+            and all(self.blocks.get(partition, -1) >= block for partition, block in former.blocks.items())
+        )
 
 
 class PartPruner:
@@ -44,7 +80,8 @@ class PartPruner:
 
     :param clickhouse: the server; must always be the same one, since others number their blocks differently.
     :param table: the table's name in the connection's database.
-    :param margin: how long after a row's time of insertion it may still become visible.
+    :param margin: how long after a row's time of insertion it may still become visible. On top of that it must make up
+        for how far the server's clock may be ahead, and for how long a tick may be under way when it looks.
     :param refresh: how often to look.
     """
 
@@ -60,34 +97,35 @@ class PartPruner:
         self._table = table
         self._margin = margin
         self._refresh = refresh
-        self._seen: deque[tuple[datetime, Mapping[str, int]]] = deque()
+        self._seen: deque[_Look] = deque()
 
     async def look(self, now: datetime) -> None:
         """Remember the newest blocks, unless that was done a moment ago. To be called before the rows are read."""
-        if self._seen and timedelta(0) <= now - self._seen[-1][0] < self._refresh:
+        if self._seen and timedelta(0) <= now - self._seen[-1].at < self._refresh:
             return
-        if self._seen and now < self._seen[-1][0]:
-            # The clock was set back: what was seen "later" cannot be placed any more.
-            self._seen.clear()
         result = await self._clickhouse.select(_NEWEST_BLOCKS, {"table": self._table})
-        blocks = dict(zip(result["partition_id"], result["block"], strict=True))
-        before = self._seen[-1][1] if self._seen else {}
-        if any(blocks[partition] < before[partition] for partition in blocks.keys() & before.keys()):
-            # The table was made anew, or its newest parts were taken away: blocks are counted from the start again.
+        numbers = dict(zip(result["partition_id"], result["number"], strict=True))
+        uptime = numbers.pop("", 0)
+        look = _Look(now, numbers, max(result["table_uuid"], default=""), uptime)
+        if self._seen and not look.follows(self._seen[-1]):
+            # Nothing that was seen before says anything of the parts that are there now.
             self._seen.clear()
-        self._seen.append((now, blocks))
+        self._seen.append(look)
 
-    def parameters(self, since: datetime) -> dict[str, list[str] | list[int]]:
+    def parameters(self, since: datetime) -> dict[str, list[str] | list[int] | str]:
         """Return the parameters of :data:`PART_CONDITION`.
 
         :param since: only rows inserted at or after this instant are wanted.
         """
-        while len(self._seen) > 1 and self._seen[1][0] <= since - self._margin:
+        while len(self._seen) > 1 and self._seen[1].at <= since - self._margin:
             self._seen.popleft()
-        blocks: Mapping[str, int] = {}
-        if self._seen and self._seen[0][0] <= since - self._margin:
-            blocks = self._seen[0][1]
-        return {"partitions": list(blocks), "blocks": list(blocks.values())}
+        look = self._seen[0] if self._seen and self._seen[0].at <= since - self._margin else None
+        return {
+            "partitions": list(look.blocks) if look else [],
+            "blocks": list(look.blocks.values()) if look else [],
+            "pruned_table": self._table,
+            "pruned_uuid": look.table_uuid if look else "",
+        }
 
     def forget(self) -> None:
         """Start anew, such as after an error: it may be another server now, which counts its blocks differently."""

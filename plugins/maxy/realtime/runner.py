@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from redis.exceptions import RedisError
 
 from maxy.realtime.lease import LeaseLost
-from maxy.realtime.loop import Tick, loop_key
+from maxy.realtime.loop import Tick, TickResult, loop_key
 from maxy.realtime.status import LoopStatus, StatusWriter
 
 if TYPE_CHECKING:
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
     from maxy.realtime.clock import Clock
     from maxy.realtime.lease import Lease
-    from maxy.realtime.loop import Loop, TickResult
+    from maxy.realtime.loop import Loop
 
 _LONGEST_BACKOFF_SECONDS = 60.0
 _SUMMARY_SECONDS = 60.0
 _RELEASE_SECONDS = 2.0
+_CANCEL_AGAIN_SECONDS = 1.0
 
 
 class TickTookTooLong(Exception):
@@ -32,7 +33,7 @@ class TickTookTooLong(Exception):
 
 
 class Observer(Protocol):
-    """Is told about ticks, such as for metrics. Must not raise and must not wait."""
+    """Is told about ticks, such as for metrics. Must not wait; what it raises is logged and changes nothing."""
 
     def ticked(self, status: LoopStatus) -> None:
         """Hear of a tick of this copy, good (``consecutive_failures`` is 0) or not."""
@@ -57,7 +58,10 @@ class LoopRunner:
       took too long is skipped, not queued.
     - A tick that fails, or takes longer than its limit, is an error in the log and in the status; the next ones come
       after growing pauses, up to a minute, and catch up.
+    - The tick after a failed one gets a new fence number first: the failed one may have sent a write that is still
+      under way, and it must not arrive after the state has been read anew.
     - Without the lease the loop is quiet and asks for it again and again, so that it steps in when the other copy ends.
+    - No answer of Valkey is waited for longer than a third of the lease, outside the ticks; those have their own limit.
 
     :param loop: what is done at each tick.
     :param clock: tells the time, and waits.
@@ -90,6 +94,8 @@ class LoopRunner:
         self._writer = StatusWriter(self._lease, loop_key(environment.prefix, loop.name))
         self._status = LoopStatus(self._period, host=host)
         self._standby_said = False
+        self._observer_failed = False
+        self._next_warning = -math.inf
         self._rows_since_summary = 0
         self._next_summary = clock.monotonic() + _SUMMARY_SECONDS
 
@@ -102,6 +108,8 @@ class LoopRunner:
             while self._clock.now() < self._deadline:
                 if await self._take_lease():
                     await self._tick_while_held()
+                    # Lost: not asked for again at once, or a lease that is lost again and again would make ticks race.
+                    await self._sleep(min(self._heartbeat, self._period))
                 else:
                     await self._sleep(self._heartbeat)
         finally:
@@ -110,18 +118,28 @@ class LoopRunner:
 
     async def _take_lease(self) -> bool:
         try:
-            if not await self._lease.acquire():
-                self._say_standby()
-                return False
+            async with asyncio.timeout(self._heartbeat):
+                taken = await self._lease.acquire()
         except (RedisError, OSError) as error:
-            self._log.warning("%s: Valkey cannot be asked for the lease: %s", self._loop.name, _told(error))
+            self._warn_of_valkey(error)
+            return False
+        if not taken:
+            self._say_standby()
             return False
         self._log.info("%s: lease taken (%s)", self._loop.name, self._lease.holder)
         self._standby_said = False
+        self._next_warning = -math.inf
         self._status.holder = self._lease.holder
         self._status.consecutive_failures = 0
         self._loop.reset()
         return True
+
+    def _warn_of_valkey(self, error: Exception) -> None:
+        """Log that the lease cannot be had, once a minute: it is asked for far more often."""
+        now = self._clock.monotonic()
+        if now >= self._next_warning:
+            self._log.warning("%s: Valkey cannot be asked for the lease: %s", self._loop.name, _told(error))
+            self._next_warning = now + _SUMMARY_SECONDS
 
     def _say_standby(self) -> None:
         if not self._standby_said:
@@ -155,6 +173,7 @@ class LoopRunner:
         return first
 
     async def _tick_once(self, due: float) -> None:
+        _heed_cancellation()
         status = self._status
         began = self._clock.monotonic()
         status.last_tick_at = self._clock.now()
@@ -169,32 +188,54 @@ class LoopRunner:
             self._succeeded(result)
             status.lag_seconds = self._clock.monotonic() - due
         status.duration_seconds = self._clock.monotonic() - began
-        if self._observer is not None:
-            self._observer.ticked(status)
+        status.holder = self._lease.holder
+        self._tell_observer(status)
         try:
-            await self._writer.write(status)
+            async with asyncio.timeout(self._heartbeat):
+                await self._writer.write(status)
         except (RedisError, OSError) as error:
             # The data is written; the next tick tells how it went.
             self._log.warning("%s: its status cannot be written: %s", self._loop.name, _told(error))
+
+    def _tell_observer(self, status: LoopStatus) -> None:
+        if self._observer is None:
+            return
+        try:
+            self._observer.ticked(status)
+        except Exception:
+            # Figures matter more than who watches them; said once, or the log would grow with every tick.
+            if not self._observer_failed:
+                self._log.exception("%s: the observer failed; its further failures are not logged", self._loop.name)
+            self._observer_failed = True
 
     async def _limited(self, tick: Tick) -> TickResult:
         """Run one tick, prolonging the lease meanwhile, and cut it off at its limit."""
         time = asyncio.get_running_loop().time
         ends = time() + self._tick_limit
-        task = asyncio.ensure_future(self._loop.tick(tick))
+        task = asyncio.ensure_future(self._work(tick))
+        task.add_done_callback(_look_at_exception)
         try:
             while True:
                 done, _ = await asyncio.wait({task}, timeout=max(0.0, min(self._heartbeat, ends - time())))
                 if done:
-                    return task.result()
+                    return _result_of(task)
                 if time() >= ends:
                     raise TickTookTooLong(f"the tick took longer than {self._tick_limit:g} s and was cut off")
                 await self._prolong()
+                _heed_cancellation()
         finally:
-            if not task.done():
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, Exception):
-                    await task
+            while task.cancel():
+                # Not `await task`: its end could not be told from a cancellation of this copy itself. And more than
+                # once, since a library may swallow it.
+                await asyncio.wait({task}, timeout=_CANCEL_AGAIN_SECONDS)
+
+    async def _work(self, tick: Tick) -> TickResult:
+        if self._status.consecutive_failures and not await self._lease.acquire():
+            raise LeaseLost("another copy has taken the lease since the last tick failed")
+        result = await self._loop.tick(tick)
+        if not isinstance(result, TickResult):
+            raise TypeError(f"tick() must return a TickResult, not {type(result).__name__}")
+        return result
 
     def _succeeded(self, result: TickResult) -> None:
         status = self._status
@@ -260,9 +301,11 @@ class LoopRunner:
         """:raises LeaseLost: it is another copy's now."""
         # A server that does not answer: the tick will notice, and no other copy can take the lease there either.
         with contextlib.suppress(RedisError, OSError):
-            await self._lease.prolong()
+            async with asyncio.timeout(self._heartbeat):
+                await self._lease.prolong()
 
     async def _sleep(self, seconds: float) -> None:
+        _heed_cancellation()
         left = (self._deadline - self._clock.now()).total_seconds()
         await self._clock.sleep(max(0.0, min(seconds, left)))
 
@@ -271,6 +314,30 @@ class LoopRunner:
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(_RELEASE_SECONDS):
                 await self._lease.release()
+
+
+def _heed_cancellation() -> None:
+    """End if this copy was cancelled while it waited for Valkey.
+
+    redis-py 8 swallows a cancellation that comes between a command and its answer if it has a socket timeout; the loop
+    would go on for ever, lease in hand.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+def _result_of(task: asyncio.Future[TickResult]) -> TickResult:
+    if task.cancelled():
+        # Nobody has cancelled this copy, so it must not end as if somebody had.
+        raise RuntimeError("the tick was cancelled from within")
+    return task.result()
+
+
+def _look_at_exception(task: asyncio.Future[TickResult]) -> None:
+    """Keep asyncio from complaining about a failure of a tick that was cut off."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _told(error: BaseException) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+# Far beyond what makes sense, and far below what a date, ClickHouse or Valkey cannot hold in any unit.
+_LARGEST_INT = 10**12
+_LARGEST_NUMBER = 10**9
+_LARGEST_UINT64 = 2**64 - 1
 
 
 @dataclass(frozen=True)
@@ -29,17 +33,21 @@ class Option:
 
 
 def positive_int(value: Any) -> int:
-    """Accept a whole number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise ValueError("a whole number above 0")
+    """Accept a whole number above 0, up to a million millions."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _LARGEST_INT:
+        raise ValueError("a whole number above 0" if _is_below(value, _LARGEST_INT) else f"{_LARGEST_INT} or less")
     return value
 
 
 def positive_number(value: Any) -> float:
-    """Accept a number above 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
-        raise ValueError("a number above 0")
+    """Accept a number above 0, up to a thousand millions."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _LARGEST_NUMBER:
+        raise ValueError("a number above 0" if _is_below(value, _LARGEST_NUMBER) else f"{_LARGEST_NUMBER} or less")
     return float(value)
+
+
+def _is_below(value: Any, largest: int) -> bool:
+    return not isinstance(value, (int, float)) or not value > largest
 
 
 def non_negative_number(value: Any) -> float:
@@ -55,12 +63,19 @@ def boolean(value: Any) -> bool:
 
 
 def whole_numbers(value: Any) -> list[int]:
-    """Accept a list of whole numbers of 0 or more."""
+    """Accept a list of whole numbers of 0 or more that fit into 64 bits."""
     if not isinstance(value, list) or any(isinstance(item, bool) or not isinstance(item, int) for item in value):
         raise ValueError("a list of whole numbers")
-    if any(item < 0 for item in value):
-        raise ValueError("a list of whole numbers of 0 or more")
+    if not all(0 <= item <= _LARGEST_UINT64 for item in value):
+        raise ValueError(f"a list of whole numbers from 0 to {_LARGEST_UINT64}")
     return sorted(set(value))
+
+
+def names(value: Any) -> list[str]:
+    """Accept a list of names."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("a list of names")
+    return value
 
 
 #: What every loop can be told, besides what its own class declares in ``options``.
@@ -133,12 +148,14 @@ class RealtimeSettings:
     :param enabled: names of the loops that have a DAG; None: all.
     :param own_loops: loops of the installation's own: import path of the class by name.
     :param loops: what was set for each loop, not yet checked: only its class knows its options.
+    :param where: what the settings are called, for errors.
     """
 
     deadline_minutes: float = 360.0
     enabled: tuple[str, ...] | None = None
     own_loops: Mapping[str, str] = field(default_factory=dict)
     loops: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    where: str = "settings"
 
     @classmethod
     def parse(cls, text: str, *, where: str, built_in: Mapping[str, str]) -> RealtimeSettings:
@@ -150,14 +167,14 @@ class RealtimeSettings:
         :raises ValueError: naming the setting that is wrong.
         """
         try:
-            given = json.loads(text)
-        except ValueError as error:
+            given = json.loads(text, object_pairs_hook=lambda pairs: _object(pairs, where))
+        except json.JSONDecodeError as error:
             raise ValueError(f"{where}: not valid JSON: {error}") from None
         if not isinstance(given, dict):
             raise ValueError(f"{where}: expected a JSON object")
         known = {
             "deadline_minutes": Option(360.0, positive_number),
-            "enabled": Option(None, _names),
+            "enabled": Option(None, lambda value: None if value is None else tuple(names(value))),
             "own_loops": Option({}, _class_paths),
             "loops": Option({}, _objects),
         }
@@ -165,7 +182,7 @@ class RealtimeSettings:
         values = {
             name: _checked(given.get(name, option.default), option, f"{where}.{name}") for name, option in known.items()
         }
-        settings = cls(**values)
+        settings = cls(**values, where=where)
         settings._check_names(where, built_in)
         return settings
 
@@ -183,6 +200,15 @@ class RealtimeSettings:
         return {name: path for name, path in every.items() if self.enabled is None or name in self.enabled}
 
 
+def _object(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    """Make an object of JSON; of a name that is there twice, one value would be dropped silently."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        every = [name for name, _ in pairs]
+        raise ValueError(f"{where}: {next(name for name in every if every.count(name) > 1)} is given twice")
+    return content
+
+
 def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
     unknown = sorted(given.keys() - known.keys())
     if unknown:
@@ -196,17 +222,9 @@ def _checked(value: Any, option: Option, where: str) -> Any:
         raise ValueError(f"{where}: {value!r} is not {error}") from None
 
 
-def _names(value: Any) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError("a list of loops' names")
-    return tuple(value)
-
-
 def _class_paths(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(
-        _NAME.fullmatch(name) and isinstance(path, str) and "." in path for name, path in value.items()
+        _NAME.fullmatch(name) and isinstance(path, str) and _CLASS_PATH.fullmatch(path) for name, path in value.items()
     ):
         raise ValueError('an object of names (a-z, 0-9, _) and import paths, such as {"orders": "shop.loops.Orders"}')
     return value

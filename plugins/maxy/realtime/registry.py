@@ -1,0 +1,101 @@
+"""The package's own live loops, and how any loop is found by its import path."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from maxy.realtime.loop import Loop
+from maxy.realtime.settings import LoopSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from maxy.realtime.settings import RealtimeSettings
+
+#: Import path of the class by name.
+BUILT_IN: Mapping[str, str] = {
+    "log_meter": "maxy.realtime.log_meter.LogMeter",
+    "loading_time": "maxy.realtime.loading_time.LoadingTime",
+    "response_time": "maxy.realtime.response_time.ResponseTime",
+    "device": "maxy.realtime.device.Device",
+    "page": "maxy.realtime.page.Page",
+    "watch": "maxy.realtime.watch.Watch",
+}
+
+_MUST_HAVE = ("name", "period_seconds")
+_WATCHED = "watched"
+
+
+def loop_class(path: str) -> type[Loop]:
+    """Return the class at an import path such as ``maxy.realtime.log_meter.LogMeter``.
+
+    :raises ValueError: naming the path, if there is no loop at it.
+    """
+    module_name, _, class_name = path.rpartition(".")
+    try:
+        found = getattr(import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"there is no live loop at {path!r}: {error}") from error
+    if not isinstance(found, type) or not issubclass(found, Loop):
+        raise ValueError(f"{path!r} is not a live loop: its class does not derive from maxy.realtime.loop.Loop")
+    missing = [*sorted(found.__abstractmethods__), *(part for part in _MUST_HAVE if not hasattr(found, part))]
+    if missing:
+        raise ValueError(f"{path!r} is not a whole live loop: its class lacks {', '.join(missing)}")
+    return found
+
+
+@dataclass(frozen=True)
+class EnabledLoop:
+    """A loop that is to run.
+
+    :param name: the loop's.
+    :param path: import path of its class.
+    :param description: what the class says of itself, Markdown.
+    :param settings: checked, with its defaults filled in.
+    """
+
+    name: str
+    path: str
+    description: str
+    settings: LoopSettings
+
+
+def enabled_loops(realtime: RealtimeSettings, built_in: Mapping[str, str]) -> Iterator[EnabledLoop]:
+    """Yield the loops that the settings enable.
+
+    :raises ValueError: naming the setting that is wrong, or a class that is not there.
+    """
+    names = realtime.names(built_in)
+    for name, path in names.items():
+        found = _loop_class(name, path, realtime)
+        where = f"{realtime.where}.loops.{name}"
+        given = dict(realtime.loops.get(name, {}))
+        others = [other for other in names if other != name]
+        if _WATCHED in found.options:
+            given.setdefault(_WATCHED, others)
+        settings = LoopSettings.from_json(
+            given, options=found.options, period_seconds=found.period_seconds, where=where
+        )
+        if _WATCHED in found.options and (unknown := set(settings[_WATCHED]) - set(others)):
+            # It would be reported as a loop that never ticks.
+            raise ValueError(
+                f"{where}.{_WATCHED}: {', '.join(sorted(unknown))} is not one of the other enabled loops: "
+                f"{', '.join(others)}"
+            )
+        yield EnabledLoop(name, path, inspect.cleandoc(found.__doc__ or ""), settings)
+
+
+def _loop_class(name: str, path: str, realtime: RealtimeSettings) -> type[Loop]:
+    if name not in realtime.own_loops:
+        return loop_class(path)
+    where = f"{realtime.where}.own_loops.{name}"
+    try:
+        found = loop_class(path)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if found.name != name:
+        raise ValueError(f"{where}: the class at {path!r} is the loop {found.name!r}")
+    return found

@@ -1,0 +1,250 @@
+"""Watches the other loops: metrics of each, and one alert per incident and one when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from maxy.realtime.loop import Loop, TickResult, loop_key
+from maxy.realtime.settings import Option, names, positive_int, positive_number
+from maxy.realtime.status import LoopStatus
+from maxy.realtime.writer import TickWriter
+from maxy.valkey.text import utc_iso
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from maxy.realtime.loop import Announcer, LoopEnvironment, Tick
+    from maxy.realtime.runner import Observer
+
+_log = logging.getLogger(__name__)
+
+_EXPIRE_MS = 30 * 86_400_000
+
+
+@dataclass
+class _Incident:
+    """Something that is wrong with a loop.
+
+    :param since: when it was noticed, UTC in ISO 8601.
+    :param message: what is wrong.
+    :param told: the alert has gone out.
+    :param over: the loop works again, and that is to be told.
+    """
+
+    since: str
+    message: str
+    told: bool = False
+    over: bool = False
+
+
+class Watch(Loop):
+    """Looks at the status of the other loops, once a minute.
+
+    A loop is in trouble when its last good tick is older than ``stale_periods`` of its periods (and ``stale_seconds``),
+    when ``failures`` ticks have failed in a row, or when its ticks end later than ``lag_periods`` periods after they
+    were due. The alert for it goes out once, however often the watch restarts in between: incidents are kept in Valkey.
+    One that could not be delivered is sent again at the next tick. What is wrong with the watch itself, such as Valkey
+    that cannot be reached, is told by :class:`WatchObserver`.
+
+    For its first ``stale_seconds`` the watch leaves open whether a loop without a fresh tick is in trouble: after a
+    restart of everything the loops are only just being started, as it is itself.
+
+    :param environment: clients and settings.
+    """
+
+    name = "watch"
+    period_seconds = 60.0
+    options: ClassVar[Mapping[str, Option]] = {
+        "watched": Option([], names, "names of the loops; by default all enabled ones"),
+        "stale_periods": Option(4.0, positive_number, "periods without a good tick"),
+        "stale_seconds": Option(30.0, positive_number, "seconds without a good tick, at the least"),
+        "failures": Option(3, positive_int, "failed ticks in a row"),
+        "lag_periods": Option(2.0, positive_number, "periods by which ticks end late"),
+    }
+
+    def __init__(self, environment: LoopEnvironment) -> None:
+        super().__init__(environment)
+        self._incidents_key = self.own_key("incidents")
+        self._writer = TickWriter(environment.lease, self.own_key("keys"))
+        self._incidents: dict[str, _Incident] | None = None
+        self._first_tick: datetime | None = None
+
+    def reset(self) -> None:
+        """Forget the incidents: the next tick reads them from Valkey."""
+        self._incidents = None
+
+    async def tick(self, tick: Tick) -> TickResult:
+        """Look at every loop, and tell what has changed."""
+        self._first_tick = self._first_tick or tick.now
+        watched = list(self.environment.settings["watched"])
+        incidents = await self._known_incidents()
+        statuses = await self._statuses(watched)
+        is_new = tick.now - self._first_tick < timedelta(seconds=self.environment.settings["stale_seconds"])
+        for name, status in statuses.items():
+            self._measure(name, status, tick.now)
+            if not (is_new and self._is_stale(status, tick.now)):
+                self._compare(incidents, name, self._trouble(status, tick.now), tick.now)
+        for name in incidents.keys() - statuses.keys():
+            # It is not watched any more.
+            del incidents[name]
+        # What is wrong is kept before it is told: a copy that has lost its lease tells nobody.
+        await self._keep(incidents)
+        if await self._tell(incidents):
+            await self._keep(incidents)
+        self._incidents = incidents
+        return TickResult(rows=len(watched), keys=len(incidents))
+
+    async def _known_incidents(self) -> dict[str, _Incident]:
+        if self._incidents is not None:
+            return dict(self._incidents)
+        text = await self.environment.valkey.get(self._incidents_key)
+        try:
+            return {name: _Incident(**fields) for name, fields in json.loads(text or "{}").items()}
+        except (ValueError, TypeError, AttributeError):
+            _log.warning("The incidents in %s are of another version; they are noticed anew", self._incidents_key)
+            return {}
+
+    async def _statuses(self, watched: list[str]) -> dict[str, LoopStatus | None]:
+        pipeline = self.environment.valkey.pipeline(transaction=False)
+        for name in watched:
+            pipeline.hgetall(loop_key(self.environment.prefix, name))
+        answers: list[dict[Any, Any]] = await pipeline.execute() if watched else []
+        return {
+            name: LoopStatus.from_texts({_text(field): _text(value) for field, value in answer.items()})
+            for name, answer in zip(watched, answers, strict=True)
+        }
+
+    def _measure(self, name: str, status: LoopStatus | None, now: datetime) -> None:
+        announcer = self.environment.announcer
+        if announcer is None or status is None:
+            return
+        if status.last_success_at is not None:
+            announcer.gauge("age_seconds", (now - status.last_success_at).total_seconds(), name)
+        announcer.gauge("consecutive_failures", status.consecutive_failures, name)
+        announcer.gauge("lag_seconds", status.lag_seconds, name)
+
+    def _trouble(self, status: LoopStatus | None, now: datetime) -> str | None:
+        """Return what is wrong with a loop, or None."""
+        if status is None:
+            return "has never ticked"
+        settings = self.environment.settings
+        error = f": {status.last_error}" if status.last_error else ""
+        if status.consecutive_failures >= settings["failures"]:
+            return f"{status.consecutive_failures} ticks failed in a row{error}"
+        if self._is_stale(status, now):
+            since = utc_iso(status.last_success_at) if status.last_success_at else "its start"
+            return f"no good tick since {since}{error}"
+        if status.lag_seconds > settings["lag_periods"] * status.period_seconds:
+            return f"its ticks end {status.lag_seconds:.1f} s after they are due"
+        return None
+
+    def _is_stale(self, status: LoopStatus | None, now: datetime) -> bool:
+        if status is None or status.last_success_at is None:
+            return True
+        settings = self.environment.settings
+        limit = timedelta(seconds=max(settings["stale_seconds"], settings["stale_periods"] * status.period_seconds))
+        return now - status.last_success_at > limit
+
+    @staticmethod
+    def _compare(incidents: dict[str, _Incident], name: str, trouble: str | None, now: datetime) -> None:
+        incident = incidents.get(name)
+        if trouble is not None and (incident is None or incident.over):
+            # In trouble again before the end of the former incident was told: it has not ended.
+            incidents[name] = incident or _Incident(utc_iso(now), trouble)
+            incidents[name].over = False
+        elif trouble is None and incident is not None:
+            incident.over = True
+
+    async def _keep(self, incidents: Mapping[str, _Incident]) -> None:
+        text = json.dumps({name: asdict(incident) for name, incident in incidents.items()})
+        await self._writer.write([], expire_ms=_EXPIRE_MS, strings={self._incidents_key: text})
+
+    async def _tell(self, incidents: dict[str, _Incident]) -> bool:
+        """Send what is not told yet. True if that has changed something."""
+        changed = False
+        for name, incident in list(incidents.items()):
+            if incident.told and not incident.over:
+                continue
+            # Nobody was told of it, so nobody need hear that it is over.
+            if not (incident.over and not incident.told) and not await self._alert(name, incident):
+                continue
+            changed = True
+            if incident.over:
+                del incidents[name]
+            else:
+                incident.told = True
+        return changed
+
+    async def _alert(self, name: str, incident: _Incident) -> bool:
+        return await _alert(self.environment.announcer, name, incident)
+
+
+class WatchObserver:
+    """Watches the watch: tells people when its own ticks fail, once, and when they are good again.
+
+    The watch cannot do it: it keeps incidents in Valkey, and without Valkey it does not even get to its work. What is
+    remembered here is gone with the copy: if that is replaced during the incident, its end is not told.
+
+    :param announcer: reaches people.
+    :param name: of the watch.
+    :param failures: failed ticks in a row.
+    :param observer: is told about the ticks as well.
+    """
+
+    def __init__(self, announcer: Announcer, name: str, failures: int, observer: Observer) -> None:
+        self._announcer = announcer
+        self._name = name
+        self._failures = failures
+        self._observer = observer
+        self._incident: _Incident | None = None
+        self._sending: asyncio.Task[None] | None = None
+
+    def ticked(self, status: LoopStatus) -> None:
+        """Hear of a tick of the watch."""
+        self._observer.ticked(status)
+        if self._sending is not None and not self._sending.done():
+            return
+        if status.consecutive_failures >= self._failures:
+            self._incident = self._incident or self._noticed(status)
+            self._incident.over = False
+        elif status.consecutive_failures == 0 and self._incident is not None:
+            # Of one that nobody was told of, nobody need hear that it is over.
+            self._incident = replace(self._incident, over=True) if self._incident.told else None
+        # Neither the incident nor its end is told yet. Ticks do not wait for it.
+        if self._incident is not None and self._incident.told == self._incident.over:
+            self._sending = asyncio.ensure_future(self._send(self._incident))
+
+    @staticmethod
+    def _noticed(status: LoopStatus) -> _Incident:
+        assert status.last_tick_at is not None
+        message = f"{status.consecutive_failures} ticks failed in a row, so the loops are not watched"
+        return _Incident(utc_iso(status.last_tick_at), f"{message}: {status.last_error}")
+
+    async def _send(self, incident: _Incident) -> None:
+        if await _alert(self._announcer, self._name, incident):
+            self._incident = None if incident.over else replace(incident, told=True)
+
+
+async def _alert(announcer: Announcer | None, name: str, incident: _Incident) -> bool:
+    """Send what an incident is about. False if that failed."""
+    words = "works again; it was" if incident.over else "is in trouble"
+    message = f"realtime_{name} {words}: {incident.message} (noticed {incident.since})"
+    _log.log(logging.INFO if incident.over else logging.ERROR, "%s", message)
+    if announcer is None:
+        return True
+    try:
+        await announcer.alert(name, message, cleared=incident.over)
+    except Exception:
+        _log.exception("The alert could not be delivered; it is sent again at the next tick")
+        return False
+    return True
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
