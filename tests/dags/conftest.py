@@ -7,7 +7,17 @@ from airflow.dag_processing.dagbag import DagBag
 
 from tests.conftest import ROOT
 
+_LIVE_SETTINGS = "AIRFLOW_VAR_MAXY_REALTIME"
+
+
+@pytest.fixture(autouse=True)
+def _default_live_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A developer's own must not decide which DAGs there are.
+    monkeypatch.setenv(_LIVE_SETTINGS, "{}")
+
 
 @pytest.fixture(scope="session")
 def dag_bag() -> DagBag:
-    return DagBag(dag_folder=str(ROOT / "dags"))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv(_LIVE_SETTINGS, "{}")
+        return DagBag(dag_folder=str(ROOT / "dags"))

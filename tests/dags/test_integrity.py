@@ -14,14 +14,19 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from maxy.dag_defaults import DEFAULT_ARGS, Tag
 from maxy.paths import SQL_DIRECTORY
+from maxy.realtime.registry import BUILT_IN
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 DAG_FILES = sorted((ROOT / "dags").glob("*.py"))
-# The DAG a file holds bears the file's name, so the ids are known before anything is parsed.
-DAG_IDS = [path.stem for path in DAG_FILES]
+# A file may hold a family of alike DAGs, <file>_<member>; any other DAG bears its file's name. So the ids are known
+# before anything is parsed.
+FAMILIES = {"realtime": tuple(BUILT_IN)}
+DAG_IDS = sorted(
+    f"{path.stem}_{member}" if member else path.stem for path in DAG_FILES for member in FAMILIES.get(path.stem, ("",))
+)
 
 
 @pytest.fixture(params=DAG_IDS)
@@ -32,6 +37,13 @@ def dag(request: pytest.FixtureRequest, dag_bag: DagBag) -> DAG:
 def test_files_parse_without_errors(dag_bag: DagBag) -> None:
     assert dag_bag.import_errors == {}
     assert sorted(dag_bag.dags) == DAG_IDS
+
+
+def test_a_dag_lies_in_the_file_that_its_id_names(dag: DAG) -> None:
+    name = Path(dag.fileloc).stem
+    member = dag.dag_id.removeprefix(name).removeprefix("_")
+    assert dag.dag_id in (name, f"{name}_{member}")
+    assert member in FAMILIES.get(name, ("",))
 
 
 def test_parsing_opens_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:

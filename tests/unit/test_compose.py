@@ -23,7 +23,8 @@ from packaging.utils import canonicalize_name
 
 from maxy.hooks import environment as hook_environment
 from maxy.paths import SQL_DIRECTORY
-from maxy.settings import DEFAULT_VALKEY_PREFIX
+from maxy.realtime.registry import BUILT_IN, enabled_loops
+from maxy.settings import DEFAULT_VALKEY_PREFIX, realtime_settings
 from scripts import apply_airflow_settings, migrate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -536,8 +537,31 @@ def test_airflow_variables_are_those_of_airflow_settings() -> None:
     settings = apply_airflow_settings.read_airflow_settings(ROOT / "airflow_settings.yaml")
     known = {entry.key for entry in settings.variables}
     given = {name for name in compose()["x-airflow-environment"] if name.startswith("AIRFLOW_VAR_")}
-    assert given == {"AIRFLOW_VAR_MAXY_TIMEZONE"}
+    assert given == {"AIRFLOW_VAR_MAXY_TIMEZONE", "AIRFLOW_VAR_MAXY_REALTIME"}
     assert {name.removeprefix("AIRFLOW_VAR_").lower() for name in given} <= known
+
+
+@pytest.mark.parametrize("name", ["TIMEZONE", "REALTIME"])
+def test_what_is_read_at_parse_time_comes_from_the_variable_of_its_name(name: str) -> None:
+    match = VARIABLE.fullmatch(compose()["x-airflow-environment"][f"AIRFLOW_VAR_MAXY_{name}"])
+    assert match
+    assert match["name"] == f"MAXY_{name}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        resolved(compose()["x-airflow-environment"]["AIRFLOW_VAR_MAXY_REALTIME"]),
+        example_settings()["MAXY_REALTIME"],
+        *re.findall(r"^# MAXY_REALTIME='(.+)'$", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE),
+    ],
+)
+def test_settings_of_the_live_loops_that_are_given_or_shown_are_accepted(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_MAXY_REALTIME", value)
+    settings = realtime_settings()
+    assert [loop.name for loop in enabled_loops(settings, BUILT_IN)] == list(settings.names(BUILT_IN))
 
 
 def test_init_gets_the_settings_of_the_migrations() -> None:

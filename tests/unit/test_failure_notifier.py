@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 from airflow.sdk import BaseNotifier
 
-from maxy.notifiers.failure import FailureNotifier
+from maxy.notifiers.failure import FailureNotifier, notify_configured
 
 
 class Recorder(BaseNotifier):
@@ -82,3 +82,51 @@ def test_a_notifier_that_fails_is_logged_and_hides_nothing(
     assert LINE in logged
     assert "The notifier in Airflow variable maxy_failure_notifier failed" in logged
     assert cause in logged
+
+
+def test_a_setting_that_cannot_be_looked_up_is_logged_and_hides_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreachable(name: str, default: str) -> str:
+        raise OSError("the API server does not answer")
+
+    monkeypatch.setattr("maxy.notifiers.failure.Variable.get", unreachable)
+    FailureNotifier()(
+        {
+            "ti": SimpleNamespace(dag_id="daily", task_id="rollup", run_id="run 1", try_number=4),
+            "exception": ValueError("no such table"),
+        }
+    )
+    logged = capsys.readouterr().out
+    assert LINE in logged
+    assert "the API server does not answer" in logged
+
+
+class TestByItself:
+    """What the live loops' alerts use: whoever calls wants to know whether it was delivered."""
+
+    CONTEXT: ClassVar[dict[str, Any]] = {"ti": SimpleNamespace(task_id="run_loop"), "exception": "no good tick"}
+
+    def notify(self, monkeypatch: pytest.MonkeyPatch, setting: Any) -> None:
+        Recorder.told.clear()
+        monkeypatch.setenv("AIRFLOW_VAR_MAXY_FAILURE_NOTIFIER", json.dumps(setting))
+        notify_configured({**self.CONTEXT})
+
+    def test_it_renders_and_delivers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        text = "{{ ti.task_id }}: {{ exception }}"
+        self.notify(monkeypatch, {"class": f"{__name__}.Recorder", "arguments": {"text": text}})
+        assert Recorder.told == ["run_loop: no good tick"]
+
+    def test_a_notifier_that_fails_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(RuntimeError, match="no network"):
+            self.notify(monkeypatch, {"class": f"{__name__}.Recorder", "arguments": {"text": "broken"}})
+
+    def test_a_setting_that_names_none_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(ValueError, match=r"maxy_failure_notifier.*pathlib\.Path is not a notifier"):
+            self.notify(monkeypatch, {"class": "pathlib.Path"})
+
+    def test_without_a_setting_nobody_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("AIRFLOW_VAR_MAXY_FAILURE_NOTIFIER", raising=False)
+        Recorder.told.clear()
+        notify_configured({**self.CONTEXT})
+        assert Recorder.told == []

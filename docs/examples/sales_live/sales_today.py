@@ -1,0 +1,52 @@
+"""Live sales of today per country.
+
+Needs a table `sales (sold_at DateTime('UTC'), country String, amount Decimal(18, 2))`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from maxy.realtime.clock import to_ms
+from maxy.realtime.hash_loop import HashLoop
+from maxy.realtime.settings import Option, non_negative_number
+from maxy.realtime.sql import read_statement
+from maxy.statistics_day import StatisticsDay
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from maxy.realtime.clickhouse import Columns
+    from maxy.realtime.loop import LoopEnvironment, Tick
+
+
+class SalesToday(HashLoop):
+    """Keeps the orders and the revenue of the day that it is in the statistics time zone, per country.
+
+    :param environment: clients and settings.
+    """
+
+    name = "sales_today"
+    period_seconds = 10.0
+    key_template = "sales:{country}"
+    metrics = ("orders", "revenue")
+    options: ClassVar[Mapping[str, Option]] = {
+        **HashLoop.options,
+        "least_amount": Option(0.0, non_negative_number, "sales below this amount are left out"),
+    }
+
+    def __init__(self, environment: LoopEnvironment) -> None:
+        super().__init__(environment)
+        self._statement = read_statement("sales_today.sql", directory=Path(__file__).parent)
+
+    async def figures(self, tick: Tick) -> Columns:
+        """Compute today's figures."""
+        zone = self.environment.timezone
+        day = StatisticsDay(tick.now.astimezone(zone).date(), zone)
+        parameters = {
+            "day_start_ms": to_ms(day.start),
+            "day_end_ms": to_ms(day.end),
+            "least_amount": self.environment.settings["least_amount"],
+        }
+        return await self.environment.clickhouse.select(self._statement, parameters)
