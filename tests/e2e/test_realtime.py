@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.e2e.conftest import RunningStack
 
-RATE = 100
+RATE = 50
 
 
 @pytest.fixture

@@ -451,6 +451,20 @@ def test_observer_hears_of_every_tick_of_this_copy() -> None:
     assert recorder.heard == [(1, 0), (1, 1), (2, 0), (3, 0)]
 
 
+def test_observer_hears_of_a_valkey_that_cannot_be_asked_for_the_lease() -> None:
+    def before(name: str) -> None:
+        if name == "acquire" and scene.clock.now() < START + timedelta(seconds=12):
+            raise ValkeyConnectionError("refused")
+
+    heard: list[tuple[int, str]] = []
+    observer = SimpleNamespace(ticked=lambda status: heard.append((status.consecutive_failures, status.last_error)))
+    scene = Scene(seconds=20, observer=observer)
+    scene.lease.before = before
+    scene.run()
+    failures = [(count, "ConnectionError: refused") for count in (1, 2, 3)]
+    assert heard == [*failures, (0, "")]
+
+
 def test_observer_that_fails_is_said_once_and_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
     recorder = Recorder(ZeroDivisionError("metrics"))
     scene = Scene(seconds=20, observer=recorder)

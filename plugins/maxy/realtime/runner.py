@@ -140,6 +140,10 @@ class LoopRunner:
         if now >= self._next_warning:
             self._log.warning("%s: Valkey cannot be asked for the lease: %s", self._loop.name, _told(error))
             self._next_warning = now + _SUMMARY_SECONDS
+        # A loop that starts in an outage has no ticks that could fail, but those who watch must hear of it.
+        self._status.consecutive_failures += 1
+        self._status.last_error = _told(error)
+        self._tell_observer(self._status)
 
     def _say_standby(self) -> None:
         if not self._standby_said:
