@@ -27,6 +27,7 @@ FILES = [
     "003_maxy_device_access_history.sql",
     "004_maxy_device_access_bitmap.sql",
     "005_max_device_statistic.sql",
+    "006_maxy_page_live.sql",
 ]
 
 _numbers = count()

