@@ -1,0 +1,327 @@
+"""Which points a live scatter shows: per key and band those with the smallest hashes, as arrays that stay small.
+
+A scatter of a busy installation shows a million points. What must be known of each to recognise a repeat, to let it age
+and to find it again are 24 bytes, so they are kept in numpy's arrays and not in objects.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+#: The package's name, as the source has it, and the server type.
+Key = tuple[bytes, int]
+
+_LARGEST = 2**64 - 1
+# How many standard deviations more than the expected number of points are asked for where some have aged out.
+_SPARE = 2.5
+# A pair that loses more than this share of its points at once is not full any more in a way that could be foretold.
+_MOST_AGED = 0.25
+# Keys without points that are remembered before they are forgotten together.
+_MOST_IDLE = 1000
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Points, column by column.
+
+    :param identity: a hash of what makes the row one event; at the same time the point's place in the sample.
+    :param arrival: its time of insertion, in milliseconds since 1970.
+    :param pair: number of its key, times the number of bands, plus its band.
+    :param mark: a check sum of its text, to tell it from others of the same millisecond.
+    """
+
+    identity: NDArray[np.uint64]
+    arrival: NDArray[np.int64]
+    pair: NDArray[np.int32]
+    mark: NDArray[np.uint32]
+
+    @classmethod
+    def none(cls) -> Entries:
+        """Return no points at all."""
+        return cls(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.uint32))
+
+    def __len__(self) -> int:
+        return len(self.identity)
+
+    def take(self, which: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Entries:
+        """Return some of them, by a mask, by their places or as a slice."""
+        return Entries(self.identity[which], self.arrival[which], self.pair[which], self.mark[which])
+
+    def merged(self, others: Entries) -> Entries:
+        """Return these and others in the order of their identities, in which both must be."""
+        if not len(others):
+            return self
+        places = np.searchsorted(self.identity, others.identity)
+        return Entries(
+            np.insert(self.identity, places, others.identity),
+            np.insert(self.arrival, places, others.arrival),
+            np.insert(self.pair, places, others.pair),
+            np.insert(self.mark, places, others.mark),
+        )
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a step does to the sample.
+
+    :param accepted: places of the candidates that become points, in the order of their identities.
+    :param displaced: points that make room for them.
+    :param kept: the points that stay, without those that have aged out.
+    :param aged: number of points that are older than the window, by the key's number.
+    """
+
+    accepted: NDArray[np.intp]
+    displaced: Entries
+    kept: Entries
+    aged: NDArray[np.intp]
+
+
+class WindowSample:
+    """The points that are shown, without their texts.
+
+    Of each key's points of a band, those with the smallest identities are kept, as many as the band's cap says. As the
+    identity is a hash, that is a sample spread evenly over all rows, the same however often a row is read; and below
+    the cap it is every row.
+
+    :param caps: points per key, for each band.
+    """
+
+    def __init__(self, caps: Sequence[int]) -> None:
+        self._caps = np.array(caps, np.int64)
+        self._numbers: dict[Key, int] = {}
+        self._keys: list[Key] = []
+        self._hashes: dict[int, int] = {}
+        self.entries = Entries.none()
+        #: The newest arrival of each key, by its number.
+        self.newest = np.zeros(0, np.int64)
+
+    @property
+    def bands(self) -> int:
+        """The number of bands."""
+        return len(self._caps)
+
+    @property
+    def keys(self) -> Sequence[Key]:
+        """The keys by their numbers."""
+        return self._keys
+
+    def pair(self, key: Key, band: int, pair_hash: int | None = None) -> int:
+        """Return the number of a key's band.
+
+        :param pair_hash: how the statement calls it, for :meth:`thresholds`.
+        """
+        number = self._numbers.setdefault(key, len(self._keys))
+        if number == len(self._keys):
+            self._keys.append(key)
+        pair = number * self.bands + band
+        if pair_hash is not None:
+            self._hashes[pair] = pair_hash
+        return pair
+
+    def thresholds(self, cutoff: int, most: int) -> dict[int, int]:
+        """Return above which identity a row cannot become a point, for pairs that are full.
+
+        Where points are about to age out, somewhat more rows are let through than are expected to take their places. If
+        still too few come, the pair stays a few points short until the next step, which has no threshold for it.
+
+        :param cutoff: points that arrived before are about to age out.
+        :param most: pairs at the most.
+        :return: the threshold by the pair's hash.
+        """
+        entries = self.entries
+        counts = self._pair_counts(entries.pair)
+        caps = self._pair_caps()
+        if not (counts >= caps).any():
+            return {}
+        aged = self._pair_counts(entries.pair[entries.arrival < cutoff])
+        largest = np.zeros(len(counts), np.uint64)
+        # They are in the order of identities, so the last one stays.
+        largest[entries.pair] = entries.identity
+        which = np.flatnonzero((counts >= caps) & (aged <= caps * _MOST_AGED))
+        factors = 1 + _SPARE / np.sqrt(np.maximum(aged[which], 1))
+        found: dict[int, int] = {}
+        for pair, limit, room, factor in zip(
+            which.tolist(), largest[which].tolist(), aged[which].tolist(), factors.tolist(), strict=True
+        ):
+            if pair in self._hashes and len(found) < most:
+                found[self._hashes[pair]] = min(int(limit * factor), _LARGEST) if room else limit
+        return found
+
+    def change(self, candidates: Entries, cutoff: int) -> Change:
+        """Return what becomes of the points when these rows come in.
+
+        :param candidates: rows in any order; one may be among them several times, and among the points already.
+        :param cutoff: points that arrived before are too old.
+        """
+        entries = self.entries
+        old = entries.arrival < cutoff
+        aged = np.bincount(entries.pair[old] // self.bands, minlength=len(self._keys))
+        kept = entries.take(~old) if old.any() else entries
+        places = self._new(candidates, kept, cutoff)
+        accepted, displaced = self._chosen(kept, candidates.take(places))
+        if not displaced.any():
+            return Change(places[accepted], Entries.none(), kept, aged)
+        return Change(places[accepted], kept.take(displaced), kept.take(~displaced), aged)
+
+    def apply(self, change: Change, added: Entries) -> None:
+        """Make a change.
+
+        :param added: the accepted rows, in the order of their identities.
+        """
+        self.entries = change.kept.merged(added)
+        self._saw(added)
+
+    def identities_since(self, instant: int) -> NDArray[np.uint64]:
+        """Return the identities of points that arrived at an instant or later."""
+        return self.entries.identity[self.entries.arrival >= instant]
+
+    def restore(self, entries: Entries) -> None:
+        """Take points over, in the order of their identities."""
+        self.entries = entries
+        self._saw(entries)
+
+    def counts(self) -> NDArray[np.intp]:
+        """Return the number of points, by key and band."""
+        return self._pair_counts(self.entries.pair).reshape(-1, self.bands)
+
+    def forget_idle_keys(self) -> WindowSample:
+        """Return this, or the same without the keys that have no points, once they are many."""
+        live = np.unique(self.entries.pair // self.bands)
+        if len(self._keys) <= 2 * len(live) + _MOST_IDLE:
+            return self
+        lean = WindowSample(self._caps.tolist())
+        for number in live.tolist():
+            for band in range(self.bands):
+                lean.pair(self._keys[number], band, self._hashes.get(number * self.bands + band))
+        numbers = np.zeros(len(self._keys), np.int32)
+        numbers[live] = np.arange(len(live), dtype=np.int32)
+        entries = self.entries
+        pair = numbers[entries.pair // self.bands] * self.bands + entries.pair % self.bands
+        lean.entries = Entries(entries.identity, entries.arrival, pair.astype(np.int32), entries.mark)
+        lean.newest = self.newest[live]
+        return lean
+
+    def _saw(self, added: Entries) -> None:
+        missing = len(self._keys) - len(self.newest)
+        if missing:
+            self.newest = np.concatenate([self.newest, np.zeros(missing, np.int64)])
+        np.maximum.at(self.newest, added.pair // self.bands, added.arrival)
+
+    def _pair_counts(self, pairs: NDArray[np.int32]) -> NDArray[np.intp]:
+        return np.bincount(pairs, minlength=len(self._keys) * self.bands)
+
+    def _pair_caps(self) -> NDArray[np.int64]:
+        return np.tile(self._caps, len(self._keys))
+
+    @staticmethod
+    def _new(candidates: Entries, kept: Entries, cutoff: int) -> NDArray[np.intp]:
+        """Return the places of the rows that are no points yet, each once, the earliest of its repeats."""
+        order = np.lexsort((candidates.arrival, candidates.identity))
+        order = order[candidates.arrival[order] >= cutoff]
+        identity = candidates.identity[order]
+        new = np.ones(len(order), np.bool_)
+        new[1:] = identity[1:] != identity[:-1]
+        if len(kept):
+            found = np.searchsorted(kept.identity, identity)
+            new &= kept.identity[np.minimum(found, len(kept) - 1)] != identity
+        return order[new]
+
+    def _chosen(self, kept: Entries, new: Entries) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which of the new rows are accepted, and which points they displace."""
+        accepted, displaced = np.ones(len(new), np.bool_), np.zeros(len(kept), np.bool_)
+        over = self._pair_counts(kept.pair) + self._pair_counts(new.pair) > self._pair_caps()
+        if not over.any():
+            return accepted, displaced
+        among_kept, among_new = np.flatnonzero(over[kept.pair]), np.flatnonzero(over[new.pair])
+        pair = np.concatenate([kept.pair[among_kept], new.pair[among_new]])
+        order = np.lexsort((np.concatenate([kept.identity[among_kept], new.identity[among_new]]), pair))
+        pair = pair[order]
+        rank = np.arange(len(pair)) - np.searchsorted(pair, pair)
+        out = order[rank >= self._caps[pair % self.bands]]
+        displaced[among_kept[out[out < len(among_kept)]]] = True
+        accepted[among_new[out[out >= len(among_kept)] - len(among_kept)]] = False
+        return accepted, displaced
+
+
+_ADDED = np.dtype([("identity", "<u8"), ("arrival", "<i8"), ("pair", "<i4"), ("mark", "<u4")])
+
+
+def pack_step(sequence: int, keys: Sequence[Key], added: Entries, displaced: Entries) -> bytes:
+    """Write down what a step did, for a copy that takes over.
+
+    :param sequence: grows from step to step.
+    :param keys: of the added points.
+    :param added: points; their pairs are numbered by the order of ``keys``.
+    :param displaced: points that made room.
+    """
+    head = {
+        "sequence": sequence,
+        # Names may hold any bytes, JSON only text.
+        "keys": [[package.decode("utf-8", "surrogateescape"), server_type] for package, server_type in keys],
+        "added": len(added),
+    }
+    records = np.empty(len(added), _ADDED)
+    for name in _ADDED.names or ():
+        records[name] = getattr(added, name)
+    return b"\n".join((json.dumps(head).encode(), records.tobytes() + displaced.identity.astype("<u8").tobytes()))
+
+
+def unpack_steps(steps: Iterable[bytes], caps: Sequence[int]) -> tuple[WindowSample, int]:
+    """Read what steps did.
+
+    :param steps: in any order.
+    :param caps: of the sample.
+    :return: the sample after them, aged points included, and the newest step's sequence; -1 without steps.
+    :raises ValueError: for something that :func:`pack_step` has not written.
+    """
+    sample = WindowSample(caps)
+    parts = []
+    for step in steps:
+        head, _, body = step.partition(b"\n")
+        parts.append((json.loads(head), body))
+    parts.sort(key=lambda part: int(part[0]["sequence"]))
+    events, is_added = [Entries.none()], [np.empty(0, np.bool_)]
+    for head, body in parts:
+        size = head["added"] * _ADDED.itemsize
+        added, displaced = _added(sample, head["keys"], body[:size]), _displaced(body[size:])
+        events += [added, displaced]
+        is_added += [np.ones(len(added), np.bool_), np.zeros(len(displaced), np.bool_)]
+    sample.restore(_last_events(events, np.concatenate(is_added)))
+    return sample, int(parts[-1][0]["sequence"]) if parts else -1
+
+
+def _added(sample: WindowSample, keys: Sequence[tuple[str, int]], body: bytes) -> Entries:
+    records = np.frombuffer(body, _ADDED)
+    firsts = [sample.pair((name.encode("utf-8", "surrogateescape"), server), 0) for name, server in keys]
+    pairs = np.array(firsts, np.int32)[records["pair"] // sample.bands] + records["pair"] % sample.bands
+    return Entries(records["identity"], records["arrival"], pairs.astype(np.int32), records["mark"])
+
+
+def _displaced(body: bytes) -> Entries:
+    identity = np.frombuffer(body, "<u8")
+    nothing = np.zeros(len(identity), np.int64)
+    return Entries(identity, nothing, nothing.astype(np.int32), nothing.astype(np.uint32))
+
+
+def _last_events(events: Sequence[Entries], is_added: NDArray[np.bool_]) -> Entries:
+    """Return the points whose last event is that they were added, in the order of their identities."""
+    identity = np.concatenate([entries.identity for entries in events])
+    order = np.argsort(identity, kind="stable")
+    last = np.ones(len(order), np.bool_)
+    last[:-1] = identity[order][1:] != identity[order][:-1]
+    places = order[last & is_added[order]]
+    return Entries(
+        identity[places],
+        np.concatenate([entries.arrival for entries in events])[places],
+        np.concatenate([entries.pair for entries in events])[places],
+        np.concatenate([entries.mark for entries in events])[places],
+    )
