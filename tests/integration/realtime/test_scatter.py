@@ -380,11 +380,10 @@ def test_shows_every_row_that_qualifies(table: Table, shown: Shown, running: Run
     assert meta[b"last_reg_dt"] == b"2025-06-30T23:58:29.123000Z"
 
 
+@pytest.mark.parametrize("source", [RESPONSE], indirect=True, ids=["response_time"])
 def test_only_rows_of_the_log_types_are_response_times(
     client: Client, shown: Shown, running: Running, source: Source
 ) -> None:
-    if source is not RESPONSE:
-        pytest.skip("page flow rows of all log types are loading times")
     table = Table(client, source)
     for log_type in (524291, 8388612, 3, 524288):
         table.insert(seconds(-1), log_type=log_type)
