@@ -307,7 +307,7 @@ def wait_for_loops(
     prefix: str,
     names: Sequence[str],
     *,
-    timeout: float = 60.0,
+    timeout: float = 180.0,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     sleep: Callable[[float], None] = time.sleep,
     monotonic: Callable[[], float] = time.monotonic,

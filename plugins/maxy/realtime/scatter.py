@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from maxy.realtime.point_writer import Points
     from maxy.realtime.window_sample import WindowSample
 
-# More than that of the window is read in slices, so that a first tick needs little memory and keeps what it has done.
+# What is new is read in slices if it is longer, so that a first tick needs little memory and keeps what it has done.
 _SLICE_MS = 30_000
 # Thresholds that are sent with a statement; ClickHouse takes 128 KiB for a parameter.
 _MOST_THRESHOLDS = 2500
@@ -141,9 +141,11 @@ class ScatterLoop(Loop):
         if self.environment.settings["prune_parts"]:
             await self._pruner.look(tick.now)
         since = max(cutoff, min(points.until_ms - self._lateness_ms, now_ms))
-        limits = await self._first_thresholds(since, now_ms) if now_ms - since > _SLICE_MS else None
+        # Rows that only may come late are read at once: most of them are known, and stay out.
+        is_long = now_ms - max(cutoff, points.until_ms) > _SLICE_MS
+        limits = await self._first_thresholds(since, now_ms) if is_long else None
         total = TickResult()
-        for first, last in self._slices(since, now_ms):
+        for first, last in self._slices(since, now_ms, _SLICE_MS if is_long else now_ms - since):
             rows = await self._read(
                 points,
                 first,
@@ -157,11 +159,11 @@ class ScatterLoop(Loop):
         self._points = None if points.damaged else points
         return total
 
-    def _slices(self, since: int, now_ms: int) -> Iterator[tuple[int, int]]:
+    def _slices(self, since: int, now_ms: int, longest: int) -> Iterator[tuple[int, int]]:
         """Yield the first and the last millisecond of what is read at once."""
-        while now_ms - since > _SLICE_MS:
-            yield since, since + _SLICE_MS - 1
-            since += _SLICE_MS
+        while now_ms - since > longest:
+            yield since, since + longest - 1
+            since += longest
         # Clocks differ, so a row may seem to come from the future.
         yield since, now_ms + self._window_ms
 
