@@ -96,6 +96,7 @@ class LoopRunner:
         self._standby_said = False
         self._observer_failed = False
         self._next_warning = -math.inf
+        self._next_failure = -math.inf
         self._rows_since_summary = 0
         self._next_summary = clock.monotonic() + _SUMMARY_SECONDS
 
@@ -135,15 +136,18 @@ class LoopRunner:
         return True
 
     def _warn_of_valkey(self, error: Exception) -> None:
-        """Log that the lease cannot be had, once a minute: it is asked for far more often."""
+        """Tell that the lease cannot be had; the log once a minute, for it is asked for far more often."""
         now = self._clock.monotonic()
         if now >= self._next_warning:
             self._log.warning("%s: Valkey cannot be asked for the lease: %s", self._loop.name, _told(error))
             self._next_warning = now + _SUMMARY_SECONDS
-        # A loop that starts in an outage has no ticks that could fail, but those who watch must hear of it.
-        self._status.consecutive_failures += 1
-        self._status.last_error = _told(error)
-        self._tell_observer(self._status)
+        # Without the lease there are no ticks that could fail, but those who watch must hear of it: as of ticks.
+        if now >= self._next_failure:
+            self._next_failure = now + self._period
+            self._status.last_tick_at = self._clock.now()
+            self._status.consecutive_failures += 1
+            self._status.last_error = _told(error)
+            self._tell_observer(self._status)
 
     def _say_standby(self) -> None:
         if not self._standby_said:
