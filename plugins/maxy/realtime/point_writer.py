@@ -177,8 +177,6 @@ class PointWriter:
         sample, cutoff = points.sample, to_ms(now) - self._window_ms
         change = sample.change(candidates, cutoff)
         added, texts = _accepted(change, candidates, texts)
-        filled = np.bincount(change.kept.pair // sample.bands, minlength=len(sample.keys)) > 0
-        filled |= np.bincount(change.displaced.pair // sample.bands, minlength=len(sample.keys)) > 0
         sample.apply(change, added)
         touched = change.aged > 0
         touched[added.pair // sample.bands] = True
@@ -188,7 +186,7 @@ class PointWriter:
             added.take(by_key),
             [texts[place] for place in by_key.tolist()],
             change.displaced.take(np.argsort(change.displaced.pair // sample.bands, kind="stable")),
-            filled,
+            change.filled,
             sample.counts(),
             sample.newest,
         )

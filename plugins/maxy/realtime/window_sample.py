@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,16 +56,31 @@ class Entries:
         """Return some of them, by a mask, by their places or as a slice."""
         return Entries(self.identity[which], self.arrival[which], self.pair[which], self.mark[which])
 
-    def merged(self, others: Entries) -> Entries:
-        """Return these and others in the order of their identities, in which both must be."""
+    def changed(self, keep: NDArray[np.bool_], others: Entries) -> Entries:
+        """Return some of these, and others, in the order of their identities, in which both must be.
+
+        :param keep: which of these.
+        :param others: none of them among these.
+        """
         if not len(others):
-            return self
-        places = np.searchsorted(self.identity, others.identity)
+            return self if keep.all() else self.take(keep)
+        kept_before = np.concatenate([[0], np.cumsum(keep)])
+        places = kept_before[np.searchsorted(self.identity, others.identity)] + np.arange(len(others))
+        is_other = np.zeros(int(kept_before[-1]) + len(others), np.bool_)
+        is_other[places] = True
+        is_kept = ~is_other
+
+        def woven(mine: NDArray[Any], theirs: NDArray[Any]) -> NDArray[Any]:
+            column = np.empty(len(is_other), mine.dtype)
+            column[is_kept] = mine[keep]
+            column[places] = theirs
+            return column
+
         return Entries(
-            np.insert(self.identity, places, others.identity),
-            np.insert(self.arrival, places, others.arrival),
-            np.insert(self.pair, places, others.pair),
-            np.insert(self.mark, places, others.mark),
+            woven(self.identity, others.identity),
+            woven(self.arrival, others.arrival),
+            woven(self.pair, others.pair),
+            woven(self.mark, others.mark),
         )
 
 
@@ -75,14 +90,16 @@ class Change:
 
     :param accepted: places of the candidates that become points, in the order of their identities.
     :param displaced: points that make room for them.
-    :param kept: the points that stay, without those that have aged out.
+    :param kept: which of the points stay, that is, neither make room nor have aged out.
     :param aged: number of points that are older than the window, by the key's number.
+    :param filled: whether a key has points that are not, before any makes room; by its number.
     """
 
     accepted: NDArray[np.intp]
     displaced: Entries
-    kept: Entries
+    kept: NDArray[np.bool_]
     aged: NDArray[np.intp]
+    filled: NDArray[np.bool_]
 
 
 class WindowSample:
@@ -101,6 +118,8 @@ class WindowSample:
         self._keys: list[Key] = []
         self._hashes: dict[int, int] = {}
         self.entries = Entries.none()
+        # Points of each pair. Counted on, since there may be a million to count.
+        self._totals = np.zeros(0, np.int64)
         #: The newest arrival of each key, by its number.
         self.newest = np.zeros(0, np.int64)
 
@@ -138,15 +157,15 @@ class WindowSample:
         :return: the threshold by the pair's hash.
         """
         entries = self.entries
-        counts = self._pair_counts(entries.pair)
-        caps = self._pair_caps()
-        if not (counts >= caps).any():
+        counts, caps = self._pair_totals(), self._pair_caps()
+        is_full = counts >= caps
+        if not is_full.any():
             return {}
         aged = self._pair_counts(entries.pair[entries.arrival < cutoff])
         largest = np.zeros(len(counts), np.uint64)
         # They are in the order of identities, so the last one stays.
         largest[entries.pair] = entries.identity
-        which = np.flatnonzero((counts >= caps) & (aged <= caps * _MOST_AGED))
+        which = np.flatnonzero(is_full & (aged <= caps * _MOST_AGED))
         factors = 1 + _SPARE / np.sqrt(np.maximum(aged[which], 1))
         found: dict[int, int] = {}
         for pair, limit, room, factor in zip(
@@ -163,21 +182,28 @@ class WindowSample:
         :param cutoff: points that arrived before are too old.
         """
         entries = self.entries
-        old = entries.arrival < cutoff
-        aged = np.bincount(entries.pair[old] // self.bands, minlength=len(self._keys))
-        kept = entries.take(~old) if old.any() else entries
+        kept = entries.arrival >= cutoff
+        aged = self._pair_counts(entries.pair[~kept])
+        counts = self._pair_totals() - aged
         places = self._new(candidates, kept, cutoff)
-        accepted, displaced = self._chosen(kept, candidates.take(places))
-        if not displaced.any():
-            return Change(places[accepted], Entries.none(), kept, aged)
-        return Change(places[accepted], kept.take(displaced), kept.take(~displaced), aged)
+        accepted, displaced = self._chosen(kept, counts, candidates.take(places))
+        kept[displaced] = False
+        return Change(
+            places[accepted],
+            entries.take(displaced),
+            kept,
+            self._by_key(aged),
+            self._by_key(counts) > 0,
+        )
 
     def apply(self, change: Change, added: Entries) -> None:
         """Make a change.
 
         :param added: the accepted rows, in the order of their identities.
         """
-        self.entries = change.kept.merged(added)
+        aged = self._pair_counts(self.entries.pair[~change.kept])
+        self._totals = self._pair_totals() - aged + self._pair_counts(added.pair)
+        self.entries = self.entries.changed(change.kept, added)
         self._saw(added)
 
     def identities_since(self, instant: int) -> NDArray[np.uint64]:
@@ -187,15 +213,16 @@ class WindowSample:
     def restore(self, entries: Entries) -> None:
         """Take points over, in the order of their identities."""
         self.entries = entries
+        self._totals = self._pair_counts(entries.pair)
         self._saw(entries)
 
     def counts(self) -> NDArray[np.intp]:
         """Return the number of points, by key and band."""
-        return self._pair_counts(self.entries.pair).reshape(-1, self.bands)
+        return self._pair_totals().reshape(-1, self.bands)
 
     def forget_idle_keys(self) -> WindowSample:
         """Return this, or the same without the keys that have no points, once they are many."""
-        live = np.unique(self.entries.pair // self.bands)
+        live = np.flatnonzero(self._by_key(self._pair_totals()))
         if len(self._keys) <= 2 * len(live) + _MOST_IDLE:
             return self
         lean = WindowSample(self._caps.tolist())
@@ -208,6 +235,7 @@ class WindowSample:
         pair = numbers[entries.pair // self.bands] * self.bands + entries.pair % self.bands
         lean.entries = Entries(entries.identity, entries.arrival, pair.astype(np.int32), entries.mark)
         lean.newest = self.newest[live]
+        lean._totals = lean._pair_counts(lean.entries.pair)
         return lean
 
     def _saw(self, added: Entries) -> None:
@@ -219,11 +247,21 @@ class WindowSample:
     def _pair_counts(self, pairs: NDArray[np.int32]) -> NDArray[np.intp]:
         return np.bincount(pairs, minlength=len(self._keys) * self.bands)
 
+    def _pair_totals(self) -> NDArray[np.intp]:
+        """Return the number of points of each pair, those of new keys included."""
+        missing = len(self._keys) * self.bands - len(self._totals)
+        if missing:
+            self._totals = np.concatenate([self._totals, np.zeros(missing, np.int64)])
+        return self._totals
+
+    def _by_key(self, pairs: NDArray[np.intp]) -> NDArray[np.intp]:
+        sums: NDArray[np.intp] = pairs.reshape(-1, self.bands).sum(axis=1)
+        return sums
+
     def _pair_caps(self) -> NDArray[np.int64]:
         return np.tile(self._caps, len(self._keys))
 
-    @staticmethod
-    def _new(candidates: Entries, kept: Entries, cutoff: int) -> NDArray[np.intp]:
+    def _new(self, candidates: Entries, kept: NDArray[np.bool_], cutoff: int) -> NDArray[np.intp]:
         """Return the places of the rows that are no points yet, each once, the earliest of its repeats."""
         order = np.lexsort((candidates.arrival, candidates.identity))
         order = order[candidates.arrival[order] >= cutoff]
@@ -231,25 +269,46 @@ class WindowSample:
         new = np.ones(len(order), np.bool_)
         new[1:] = identity[1:] != identity[:-1]
         if len(kept):
-            found = np.searchsorted(kept.identity, identity)
-            new &= kept.identity[np.minimum(found, len(kept) - 1)] != identity
+            found = np.minimum(np.searchsorted(self.entries.identity, identity), len(kept) - 1)
+            new &= (self.entries.identity[found] != identity) | ~kept[found]
         return order[new]
 
-    def _chosen(self, kept: Entries, new: Entries) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return which of the new rows are accepted, and which points they displace."""
-        accepted, displaced = np.ones(len(new), np.bool_), np.zeros(len(kept), np.bool_)
-        over = self._pair_counts(kept.pair) + self._pair_counts(new.pair) > self._pair_caps()
+    def _chosen(
+        self, kept: NDArray[np.bool_], counts: NDArray[np.intp], new: Entries
+    ) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+        """Return which of the new rows are accepted, and the places of the points they displace.
+
+        :param kept: which of the points have not aged out.
+        :param counts: their number in each pair.
+        :param new: rows that are no points yet.
+        """
+        accepted = np.ones(len(new), np.bool_)
+        new_counts = self._pair_counts(new.pair)
+        over = counts + new_counts > self._pair_caps()
         if not over.any():
-            return accepted, displaced
-        among_kept, among_new = np.flatnonzero(over[kept.pair]), np.flatnonzero(over[new.pair])
-        pair = np.concatenate([kept.pair[among_kept], new.pair[among_new]])
-        order = np.lexsort((np.concatenate([kept.identity[among_kept], new.identity[among_new]]), pair))
+            return accepted, np.empty(0, np.intp)
+        # No more points can be displaced than rows are new: the last ones of the pair, in the order of identities.
+        tails = np.where(over, np.minimum(counts, new_counts), 0)
+        among_kept, among_new = self._last_of_pairs(kept, tails), np.flatnonzero(over[new.pair])
+        pair = np.concatenate([self.entries.pair[among_kept], new.pair[among_new]])
+        identity = np.concatenate([self.entries.identity[among_kept], new.identity[among_new]])
+        order = np.lexsort((identity, pair))
         pair = pair[order]
-        rank = np.arange(len(pair)) - np.searchsorted(pair, pair)
+        rank = np.arange(len(pair)) - np.searchsorted(pair, pair) + (counts - tails)[pair]
         out = order[rank >= self._caps[pair % self.bands]]
-        displaced[among_kept[out[out < len(among_kept)]]] = True
         accepted[among_new[out[out >= len(among_kept)] - len(among_kept)]] = False
-        return accepted, displaced
+        return accepted, np.sort(among_kept[out[out < len(among_kept)]])
+
+    def _last_of_pairs(self, kept: NDArray[np.bool_], lengths: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the places of the last points of each pair that have not aged out, so many as is said for it."""
+        places = np.flatnonzero(kept & (lengths > 0)[self.entries.pair])
+        pair = self.entries.pair[places]
+        # Sixteen bits are sorted far faster, and mostly suffice.
+        order = np.argsort(pair.astype(np.uint16) if len(lengths) <= 2**16 else pair, kind="stable")
+        ends = np.cumsum(np.bincount(pair, minlength=len(lengths)))
+        starts = np.repeat(ends - lengths, lengths)
+        within = np.arange(len(starts)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return places[order[starts + within]]
 
 
 _ADDED = np.dtype([("identity", "<u8"), ("arrival", "<i8"), ("pair", "<i4"), ("mark", "<u4")])
