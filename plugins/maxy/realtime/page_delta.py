@@ -34,8 +34,9 @@ _MOST_LATE_STARTS = 400_000
 _OUT_OF_ORDER = timedelta(seconds=60)
 # What a rebuild reads in one statement: bounds its memory, and how long the server is silent.
 _SLICE_MS = 3_600_000
-# Generations of one tenure of the lease; 2 ** 20 rebuilds take longer than any tenure.
-_GENERATION_BITS = 20
+# Room for the generations of one tenure of the lease: fence numbers are microseconds since 1970 and take 51 bits of the
+# 64. Should a tenure have more, they are still nobody else's, for no other tenure began in the microseconds after it.
+_GENERATION_BITS = 12
 
 
 @dataclass

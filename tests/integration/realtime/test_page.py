@@ -621,3 +621,8 @@ def test_the_kept_figures_always_equal_the_distinct_rows(
                 await play.running.lease.release()
 
     asyncio.run(run())
+
+
+def test_a_generation_fits_into_its_column() -> None:
+    fence = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1_000_000)
+    assert (fence << page_delta._GENERATION_BITS) + 2**page_delta._GENERATION_BITS < 2**64
