@@ -148,7 +148,7 @@ class Disturber:
 def soak(live: Live, *, minutes: float, rate: int, seed: int, ledger: Path) -> bool:
     """Disturb for so long, then compare. True if everything is exact and nothing has grown."""
     live.unpause()
-    live.wait_for_ticks(ticks=1)
+    live.wait_for_ticks(ticks=2)
     print(f"idle: {idle_queries(live)} ClickHouse queries a minute (aim: under 70)")
     disturber = Disturber(live, random.Random(seed))
     feed = Feed(dict(live.stack.environment), ledger, rate=rate)

@@ -198,6 +198,11 @@ class Live:
         answer = self.stack.api.request("GET", f"/dags/{DAG_IDS[name]}/dagRuns", query={"state": "running"})
         return next((str(run["dag_run_id"]) for run in answer["dag_runs"]), None)
 
+    def runs(self, name: str, state: str) -> int:
+        """Return how many of the loop's DAG runs are in a state."""
+        answer = self.stack.api.request("GET", f"/dags/{DAG_IDS[name]}/dagRuns", query={"state": state})
+        return int(answer["total_entries"])
+
     def clear(self, name: str) -> None:
         run_id = self.running(name)
         if run_id is not None:
@@ -290,7 +295,7 @@ class Live:
         with self.valkey() as client:
             return client.hgetall(f"{self.prefix}:loop:{name}")
 
-    def wait_for_ticks(self, *names: str, seconds: float = RECOVERY_SECONDS, ticks: int = 2) -> None:
+    def wait_for_ticks(self, *names: str, seconds: float = RECOVERY_SECONDS, ticks: int = 1) -> None:
         """Wait until each loop has had good ticks that began after this call."""
         for _ in range(ticks):
             begun = datetime.now(self.zone)

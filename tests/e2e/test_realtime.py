@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.live import DAG_IDS, LOOPS, Feed, Live, WindowReader, wait_until
+from tests.e2e.live import Feed, Live, WindowReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def live(stack: RunningStack) -> Iterator[Live]:
 
 def test_figures_stay_exact_whatever_is_done_to_the_loops(live: Live, tmp_path: Path) -> None:
     live.unpause()
-    live.wait_for_ticks(*LOOPS, ticks=1)
+    live.wait_for_ticks()
     feed = Feed(dict(live.stack.environment), tmp_path / "ledger.jsonl", rate=RATE)
     with WindowReader(live.valkey, live.prefix) as reader:
         try:
@@ -47,7 +47,9 @@ def test_figures_stay_exact_whatever_is_done_to_the_loops(live: Live, tmp_path: 
             done_to_servers(live)
         finally:
             feed.stop()
-        live.wait_for_ticks(ticks=3)
+        live.wait_for_ticks(ticks=2)
+    # Nobody has marked these runs: they came to their deadline, and others took over.
+    assert live.runs("watch", "success") > 0
     stored = feed.stored("maxy_app_total_log")
     assert sum(stored.values()) > 1000
     assert reader.windows.totals() == stored
@@ -118,13 +120,3 @@ def check_windows(reader: WindowReader) -> None:
     ordered = sorted((start, end) for end, start in spans.items())
     for (_, end), (start, _) in pairwise(ordered):
         assert start >= end, "two windows overlap"
-
-
-def test_hand_over_at_the_deadline_loses_no_tick_for_long(live: Live) -> None:
-    live.unpause("log_meter")
-    live.wait_for_ticks("log_meter", ticks=1)
-    before = live.running("log_meter")
-    wait_until(lambda: live.running("log_meter") not in (before, None), 240, "the next run")
-    live.wait_for_ticks("log_meter", ticks=1)
-    runs = live.stack.api.request("GET", f"/dags/{DAG_IDS['log_meter']}/dagRuns/{before}")
-    assert runs["state"] == "success"
