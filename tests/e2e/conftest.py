@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 UNCAPPED = {"low_cap": 100_000, "normal_cap": 100_000, "slow_cap": 100_000}
 # The lateness: as long as the stalls that a row may have to wait through.
-FIVE_SECOND_LOOP = {"period_seconds": 2, "lease_seconds": 6, "lateness_seconds": 60}
+FAST = {"lease_seconds": 6, "log_values_per_tick": 2}
+FIVE_SECOND_LOOP = {"period_seconds": 2, "lateness_seconds": 60} | FAST
 # Faster than usual, so that tests need not wait, with a hand-over every two minutes.
 REALTIME = {
     "deadline_minutes": 2,
@@ -37,7 +38,7 @@ REALTIME = {
         "log_meter": FIVE_SECOND_LOOP,
         # Caps that are not reached, so that every row is a point.
         **{name: FIVE_SECOND_LOOP | UNCAPPED for name in ("loading_time", "response_time")},
-        **{name: {"period_seconds": 4, "lease_seconds": 6} for name in ("device", "page")},
+        **{name: {"period_seconds": 4} | FAST for name in ("device", "page")},
         "watch": {"period_seconds": 10},
     },
 }
