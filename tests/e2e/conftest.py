@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 UNCAPPED = {"low_cap": 100_000, "normal_cap": 100_000, "slow_cap": 100_000}
-# The lateness: as long as the stalls that a row may have to wait through.
 FAST = {"lease_seconds": 6, "log_values_per_tick": 2}
+# The lateness: as long as the stalls that a row may have to wait through.
 FIVE_SECOND_LOOP = {"period_seconds": 2, "lateness_seconds": 60} | FAST
 # Faster than usual, so that tests need not wait, with a hand-over every two minutes.
 REALTIME = {
