@@ -32,8 +32,8 @@ _STARTS_PER_STATEMENT = 8_000
 _MOST_LATE_STARTS = 400_000
 # A replicated table may commit its blocks out of order by so much.
 _OUT_OF_ORDER = timedelta(seconds=60)
-# What a rebuild reads in one statement: bounds its memory, and how long the server is silent.
-_SLICE_MS = 3_600_000
+# About what a rebuild reads in one statement: bounds its memory, and how long the server is silent.
+_ROWS_OF_SLICE = 1_000_000
 # Room for the generations of one tenure of the lease: fence numbers are microseconds since 1970 and take 51 bits of the
 # 64. Should a tenure have more, they are still nobody else's, for no other tenure began in the microseconds after it.
 _GENERATION_BITS = 12
@@ -237,8 +237,10 @@ class PageDelta:
         """Count the kept span, slice by slice: what arrives meanwhile is in newer parts, and found by the next tick."""
         start_ms = 0
         end_ms = to_ms(day.start)
+        slices = kept.looks[-1][1].day_rows // _ROWS_OF_SLICE + 1
+        slice_ms = max(1, -((end_ms - kept.kept_until_ms) // slices))
         while start_ms < kept.kept_until_ms:
-            end_ms = min(end_ms + _SLICE_MS, kept.kept_until_ms)
+            end_ms = min(end_ms + slice_ms, kept.kept_until_ms)
             await self._statements.count(day, generation=kept.generation, from_ms=start_ms, until_ms=end_ms)
             start_ms = end_ms
 
