@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -102,3 +103,8 @@ async def running_loop(
         await lease.release()
         await reader.close()
         await valkey.aclose()
+
+
+def examples(count: int) -> int:
+    """Return how many examples a property test tries: so many, times TEST_EFFORT of the environment (default 1)."""
+    return count * int(os.environ.get("TEST_EFFORT", "1"))

@@ -23,7 +23,7 @@ from maxy.realtime.clock import to_ms
 from maxy.realtime.lease import LeaseLost
 from maxy.realtime.log_meter import LogMeter
 from maxy.valkey.keys import escaped
-from tests.realtime_support import PREFIX, FakeClock, RunningLoop, copy_of, running_loop
+from tests.realtime_support import PREFIX, FakeClock, RunningLoop, copy_of, examples, running_loop
 from tests.support import make_tables
 
 if TYPE_CHECKING:
@@ -345,7 +345,7 @@ class Story:
 
 
 @settings(
-    max_examples=40,
+    max_examples=examples(15),
     deadline=None,
     database=None,
     phases=[Phase.explicit, Phase.generate, Phase.shrink],

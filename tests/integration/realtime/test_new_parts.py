@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from local.clickhouse.testing import running_server
 from maxy.realtime.clickhouse import ClickHouseAddress, ClickHouseReader
 from maxy.realtime.new_parts import PART_CONDITION, PartPruner
+from tests.realtime_support import examples
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -302,7 +303,7 @@ _steps = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(6), deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(steps=_steps)
 def test_every_wanted_row_is_read_whatever_happens(
     clickhouse_server: Server, database: Client, steps: Sequence[tuple[Any, ...]]

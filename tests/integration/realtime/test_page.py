@@ -21,7 +21,7 @@ from maxy.realtime.lease import LeaseLost
 from maxy.realtime.page import Page
 from maxy.valkey.keys import escaped
 from tests.oracle import expected_statistics
-from tests.realtime_support import PREFIX, copy_of, running_loop
+from tests.realtime_support import PREFIX, copy_of, examples, running_loop
 from tests.support import Valkey, hashes, make_tables
 
 if TYPE_CHECKING:
@@ -603,7 +603,7 @@ class Play:
 setattr(Play, "break", Play.break_)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=_ACTIONS)
 def test_the_kept_figures_always_equal_the_distinct_rows(
     actions: list[tuple[str, Any]], clients: dict[str, Client], loop: Any, valkey: Valkey, small_steps: None

@@ -24,7 +24,7 @@ from maxy.realtime.lease import LeaseLost
 from maxy.realtime.loading_time import LoadingTime
 from maxy.realtime.response_time import ResponseTime
 from maxy.valkey.keys import escaped
-from tests.realtime_support import PREFIX, RunningLoop, running_loop
+from tests.realtime_support import PREFIX, RunningLoop, examples, running_loop
 from tests.support import make_tables
 
 if TYPE_CHECKING:
@@ -855,7 +855,7 @@ EVENTS = st.one_of(
 
 
 @settings(
-    max_examples=15,
+    max_examples=examples(6),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
