@@ -108,6 +108,7 @@ class _Statement:
         self._keyword = first_keyword(ticket.sql)
         self._database_before: str | None = None
         self._finished = False
+        self._progress: Progress | None = None
         self.stats = Stats()
         session.engine.register(ticket)
         try:
@@ -154,8 +155,19 @@ class _Statement:
             self._session.use(database)
             self._database_before = before
         self._session.apply_settings(settings)
+        self._connection.set_progress_callback(self._progressed)
+
+    def _progressed(self, values: Mapping[str, int]) -> None:
+        self._progress = Progress(
+            read_rows=values["read_rows"],
+            read_bytes=values["read_bytes"],
+            total_rows_to_read=values["total_rows_to_read"],
+            written_rows=values["written_rows"],
+            written_bytes=values["written_bytes"],
+            elapsed_seconds=values["elapsed_ns"] / 1e9,
+        )
         if self._ticket.on_progress is not None:
-            self._connection.set_progress_callback(_progress_callback(self._ticket.on_progress))
+            self._ticket.on_progress(self._progress)
 
     def _check_read_only(self, level: str) -> None:
         # The engine can enforce it too, but no connection gets out of that state again.
@@ -179,8 +191,7 @@ class _Statement:
             self._session.engine.unregister(self._ticket)
 
     def _restore(self) -> None:
-        if self._ticket.on_progress is not None:
-            self._connection.set_progress_callback(None)
+        self._connection.set_progress_callback(None)
         names = list(self._ticket.settings)
         if self._keyword == "SET":
             names = [name for name in names if name not in self._ticket.sql]
@@ -286,6 +297,13 @@ class ResultStream(_Statement):
         stats.elapsed_seconds = time.monotonic() - self._ticket.started
         return data
 
+    def _finish(self) -> None:
+        # What the threads of the engine read last is not always counted in the last chunk.
+        if self._progress is not None:
+            self.stats.read_rows = max(self.stats.read_rows, self._progress.read_rows)
+            self.stats.read_bytes = max(self.stats.read_bytes, self._progress.read_bytes)
+        super()._finish()
+
     def _abandon(self) -> None:
         handle, self._handle, self._next = self._handle, None, b""
         if handle is not None:
@@ -369,19 +387,3 @@ class InsertStream(_Statement):
     def _finish(self) -> None:
         self._spool.close()
         super()._finish()
-
-
-def _progress_callback(on_progress: Callable[[Progress], None]) -> Callable[[Mapping[str, int]], None]:
-    def report(values: Mapping[str, int]) -> None:
-        on_progress(
-            Progress(
-                read_rows=values["read_rows"],
-                read_bytes=values["read_bytes"],
-                total_rows_to_read=values["total_rows_to_read"],
-                written_rows=values["written_rows"],
-                written_bytes=values["written_bytes"],
-                elapsed_seconds=values["elapsed_ns"] / 1e9,
-            )
-        )
-
-    return report

@@ -284,12 +284,12 @@ class WindowSample:
         """
         accepted = np.ones(len(new), np.bool_)
         new_counts = self._pair_counts(new.pair)
-        over = counts + new_counts > self._pair_caps()
-        if not over.any():
+        excess = np.maximum(counts + new_counts - self._pair_caps(), 0)
+        if not excess.any():
             return accepted, np.empty(0, np.intp)
-        # No more points can be displaced than rows are new: the last ones of the pair, in the order of identities.
-        tails = np.where(over, np.minimum(counts, new_counts), 0)
-        among_kept, among_new = self._last_of_pairs(kept, tails), np.flatnonzero(over[new.pair])
+        # Whatever makes room is among the last ones of its pair, in the order of identities.
+        tails = np.minimum(counts, excess)
+        among_kept, among_new = self._last_of_pairs(kept, tails), np.flatnonzero(excess[new.pair])
         pair = np.concatenate([self.entries.pair[among_kept], new.pair[among_new]])
         identity = np.concatenate([self.entries.identity[among_kept], new.identity[among_new]])
         order = np.lexsort((identity, pair))
