@@ -7,6 +7,5 @@ SELECT
     (
         SELECT count()
         FROM maxy_device_page_flow
-        WHERE toInt64OrDefault(splitByChar('_', _part)[3], toInt64(9223372036854775807))
-            > transform(splitByChar('_', _part)[1], {partitions:Array(String)}, {blocks:Array(Int64)}, toInt64(-1))
+        WHERE {{ newer_blocks }}
     ) AS arrived

@@ -8,8 +8,6 @@ FROM maxy_device_page_flow
 WHERE page_start_tm_dt >= fromUnixTimestamp64Milli({day_start_ms:Int64}, 'UTC')
   AND page_start_tm_dt < fromUnixTimestamp64Milli({day_end_ms:Int64}, 'UTC')
   AND page_start_tm < {kept_until:UInt64}
-  -- Parts with newer blocks.
-  AND toInt64OrDefault(splitByChar('_', _part)[3], toInt64(9223372036854775807))
-      > transform(splitByChar('_', _part)[1], {partitions:Array(String)}, {blocks:Array(Int64)}, toInt64(-1))
+  AND {{ newer_blocks }}
   AND (toUInt64OrZero(splitByChar('_', _part)[4]) = 0 OR reg_dt >= fromUnixTimestamp64Milli({inserted_from_ms:Int64}))
 ORDER BY page_start_tm

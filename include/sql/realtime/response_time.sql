@@ -1,39 +1,18 @@
 -- Purpose: the response times that came in since an instant, as the points of the live scatter.
--- Source: maxy_app_total_log. Grain: one row per (package_nm, server_type, band) with its points as arrays: identity (a hash of the source's
---   key, also the point's place in the sample), reg_dt in epoch ms, the point as JSON. Rows that lack package_nm or server_type are only counted.
---   Without the rows whose identities are given as known (eight bytes each, in hexadecimal, as several texts).
---   With only_thresholds: per pair with more points than its cap, the identity of the last one that the cap admits.
+-- Source: maxy_app_total_log. Grain: as scatter.sql, whose blocks these are.
 -- Safe to retry: reads only; a row that is read again has the same identity.
-{% if only_thresholds %}
-SELECT
-    pair AS pair_hash,
-    arraySort(groupUniqArray(identity))[{caps:Array(UInt32)}[any(band) + 1]] AS threshold
-{% else %}
-SELECT
-    isNotNull(server) AND NOT match(ifNull(package, ''), '^[\\t-\\r\\x1c-\\x1f\\x{85}\\p{Z}]*$') AS is_complete,
-    ifNull(package, '') AS package_name,
-    ifNull(server, 0) AS server_number,
-    band,
-    any(pair) AS pair_hash,
-    countIf(arrived_ms >= {new_from_ms:Int64}) AS new_rows,
-    if(is_complete, groupArray(identity), []) AS identities,
-    if(is_complete, groupArray(arrived_ms), []) AS arrivals_ms,
-    if(is_complete, groupArray(point), []) AS points
-{% endif %}
-FROM
-(
-    SELECT
-        log.package_nm AS package,
-        log.server_type AS server,
-        multiIf(intervaltime < {normal_from:UInt32}, 0, intervaltime <= {normal_to:UInt32}, 1, 2) AS band,
-        cityHash64(log.package_nm, log.server_type, band) AS pair,
-        cityHash64(log_tm, device_id, mem_usage) AS identity,
-        toUnixTimestamp64Milli(reg_dt) AS arrived_ms,
-        toJSONString(CAST(
-            (
+{% extends "realtime/scatter.sql" %}
+
+{% block table %}maxy_app_total_log{% endblock %}
+
+{% block value %}intervaltime{% endblock %}
+
+{% block identity %}log_tm, device_id, mem_usage{% endblock %}
+
+{% block values %}
                 concat(replaceOne(toString(toTimeZone(reg_dt, 'UTC')), ' ', 'T'), 'Z'),
-                toValidUTF8(log.package_nm),
-                log.server_type,
+                toValidUTF8(source.package_nm),
+                source.server_type,
                 toValidUTF8(os_type),
                 toValidUTF8(device_id),
                 toValidUTF8(device_model),
@@ -50,8 +29,9 @@ FROM
                 download_time,
                 response_size,
                 request_size
-            ),
-            'Tuple(
+{% endblock %}
+
+{% block types %}
                 reg_dt String,
                 package_nm Nullable(String),
                 server_type Nullable(UInt32),
@@ -71,31 +51,8 @@ FROM
                 download_time Nullable(UInt32),
                 response_size Nullable(UInt64),
                 request_size Nullable(UInt64)
-            )'
-        )) AS point
-    FROM maxy_app_total_log AS log
-    WHERE reg_dt >= fromUnixTimestamp64Milli({since_ms:Int64})
-      AND reg_dt <= fromUnixTimestamp64Milli({until_ms:Int64})
-      AND intervaltime >= {low_from:UInt32}
+{% endblock %}
+
+{% block conditions %}
       AND log_type IN {log_types:Array(UInt64)}
-{% if thresholds %}
-      AND identity <= transform(pair, {pairs:Array(UInt64)}, {thresholds:Array(UInt64)}, 18446744073709551615)
-{% endif %}
-{% if known_texts %}
-      AND identity NOT IN (
-          SELECT reinterpretAsUInt64(substring(
-              unhex(concat(''{% for place in range(known_texts) %}, {known_{{ place }}:String}{% endfor %})), 1 + 8 * number, 8
-          ))
-          FROM numbers({known:UInt64})
-      )
-{% endif %}
-{% if prune_parts %}
-      AND {{ part_condition }}
-{% endif %}
-)
-{% if only_thresholds %}
-GROUP BY pair
-HAVING threshold > 0
-{% else %}
-GROUP BY package, server, band
-{% endif %}
+{% endblock %}

@@ -22,13 +22,18 @@ if TYPE_CHECKING:
 
     from maxy.realtime.clickhouse import ClickHouseReader
 
-#: True for parts that may hold newer blocks; for a statement whose parameters are those of `PartPruner.parameters`.
-#: One expression on the part's own name, so that it holds for the very parts that the statement reads. A replicated
-#: table counts its blocks from 0, others from 1. The second half is a constant: a table that was made anew, or put in
-#: this one's place, since the blocks were looked at counts from the start.
-PART_CONDITION = (
-    "(toInt64OrDefault(splitByChar('_', _part)[3], toInt64(9223372036854775807))"
+#: True for parts with blocks above those given as ``partitions`` and ``blocks``. One expression on the part's own name,
+#: so that it holds for the very parts that the statement reads. A replicated table counts its blocks from 0, others
+#: from 1.
+NEWER_BLOCKS = (
+    "toInt64OrDefault(splitByChar('_', _part)[3], toInt64(9223372036854775807))"
     " > transform(splitByChar('_', _part)[1], {partitions:Array(String)}, {blocks:Array(Int64)}, toInt64(-1))"
+)
+#: True for parts that may hold newer blocks; for a statement whose parameters are those of `PartPruner.parameters`.
+#: The second half is a constant: a table that was made anew, or put in this one's place, since the blocks were looked
+#: at counts from the start.
+PART_CONDITION = (
+    f"({NEWER_BLOCKS}"
     " OR (SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = {pruned_table:String}"
     " AND toString(uuid) = {pruned_uuid:String}) = 0)"
 )

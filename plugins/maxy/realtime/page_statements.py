@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from maxy.realtime.clock import to_ms
+from maxy.realtime.new_parts import NEWER_BLOCKS
 from maxy.realtime.sql import read_statement
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ class PageStatements:
         self._scan = read_statement("realtime/page.sql", kept=False)
         self._figures = read_statement("realtime/page.sql", kept=True)
         self._count = read_statement("realtime/page_count.sql")
-        self._late_starts = read_statement("realtime/page_late_starts.sql")
-        self._count_late = read_statement("realtime/page_count_late.sql")
-        self._generations = read_statement("realtime/page_generations.sql")
+        self._late_starts = read_statement("realtime/page_late_starts.sql", newer_blocks=NEWER_BLOCKS)
+        self._count_late = read_statement("realtime/page_count_late.sql", newer_blocks=NEWER_BLOCKS)
+        self._generations = read_statement("realtime/page_generations.sql", newer_blocks=NEWER_BLOCKS)
 
     async def scan(self, day: StatisticsDay) -> Columns:
         """Compute the day's figures from the source alone."""

@@ -1,0 +1,26 @@
+-- Purpose: the columns of a row of the source that is counted: how page_count.sql and page_count_late.sql begin.
+-- Source: maxy_device_page_flow, as flow. Grain: one row per row of the source that they choose.
+-- Safe to retry: as those say.
+INSERT INTO maxy_page_live_counted
+(
+    generation, stat_date, page_start_tm, row_hash, package_nm, server_type, os_type, has_server_type,
+    crash_count, error_count, js_error_count, log_count, intervaltime, lcp, ttfb, fcp, inp
+)
+SELECT
+    {generation:UInt64},
+    {day:Date},
+    flow.page_start_tm,
+    cityHash64(flow.device_id, flow.sum_mem_usage) AS hash,
+    ifNull(flow.package_nm, ''),
+    ifNull(flow.server_type, 0),
+    ifNull(flow.os_type, ''),
+    isNotNull(flow.server_type),
+    flow.crash_count,
+    flow.error_count,
+    flow.js_error_count,
+    flow.log_count,
+    flow.intervaltime,
+    flow.lcp,
+    flow.ttfb,
+    flow.fcp,
+    flow.inp
