@@ -21,10 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local.settings import ADMIN_USER, read_settings
-from local.stack import Progress, Stack
-from scripts.backfill import AirflowApi
-from tests.e2e.conftest import ROOT, UNCAPPED, RunningStack, own_environment
+from tests.e2e.conftest import UNCAPPED, RunningStack, own_environment
 from tests.e2e.live import LOOPS, Feed, Live, WindowReader
 
 if TYPE_CHECKING:
@@ -237,13 +234,8 @@ def main() -> int:
     arguments = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
     folder = Path(tempfile.mkdtemp(prefix="maxy-soak-"))
-    environment = own_environment(folder / "local", MAXY_TIMEZONE="Asia/Seoul", MAXY_REALTIME=json.dumps(_REALTIME))
-    settings = read_settings(ROOT, environment)
-    running = RunningStack(
-        settings,
-        environment,
-        Stack(settings, Progress(lambda line: None)),
-        AirflowApi(settings.airflow_url, username=ADMIN_USER, password=settings.airflow_admin_password),
+    running = RunningStack.of(
+        own_environment(folder / "local", MAXY_TIMEZONE="Asia/Seoul", MAXY_REALTIME=json.dumps(_REALTIME))
     )
     print(
         f"seed {seed}, {arguments.minutes:g} minutes, {arguments.rate} rows/s into each table, in {folder}", flush=True

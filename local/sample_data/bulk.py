@@ -267,16 +267,10 @@ def fill_page_flow_day(
     :param timezone: IANA name of the zone whose midnights bound the day.
     :param until: before it all pages began, with its zone; by default the end of the day.
     """
-    zone = ZoneInfo(timezone)
-    start, end = (datetime.combine(day + timedelta(days=plus), time(), zone).timestamp() for plus in (0, 1))
-    end = until.timestamp() if until else end
     parameters = {
-        "seed": seed,
-        "packages": packages,
-        "slots": devices_per_day * _ACTIVE_ONE_IN,
+        **_population(seed, packages, devices_per_day),
+        **_span(day, timezone, until),
         "day": day.isoformat(),
-        "start_ms": int(start) * 1000,
-        "length_ms": int(end - start) * 1000,
         "rows": rows,
     }
     client.command(_INSERT_PAGE_FLOW, parameters={**parameters, "every": 1, "delay_ms": 2_000})
@@ -304,9 +298,7 @@ def fill_access_history(
     """
     for back in reversed(range(days)):
         parameters = {
-            "seed": seed,
-            "packages": packages,
-            "slots": devices_per_day * _ACTIVE_ONE_IN,
+            **_population(seed, packages, devices_per_day),
             "day": (end_day - timedelta(days=back)).isoformat(),
         }
         client.command(_INSERT_ACCESS_HISTORY, parameters={**parameters, "every": 1})
@@ -326,17 +318,7 @@ def fill_total_log_day(
     until: datetime | None = None,
 ) -> None:
     """Fill one day of maxy_app_total_log, evenly until an instant or its end; arguments as in `fill_page_flow_day`."""
-    zone = ZoneInfo(timezone)
-    start, end = (datetime.combine(day + timedelta(days=plus), time(), zone).timestamp() for plus in (0, 1))
-    end = until.timestamp() if until else end
-    parameters = {
-        "seed": seed,
-        "packages": packages,
-        "slots": devices_per_day * _ACTIVE_ONE_IN,
-        "start_ms": int(start) * 1000,
-        "length_ms": int(end - start) * 1000,
-        "rows": rows,
-    }
+    parameters = {**_population(seed, packages, devices_per_day), **_span(day, timezone, until), "rows": rows}
     client.command(_INSERT_TOTAL_LOG, parameters=parameters)
 
 
@@ -367,9 +349,7 @@ def insert_arrivals(
     midnight = datetime.combine(start.astimezone(ZoneInfo(timezone)).date(), time(), ZoneInfo(timezone)).timestamp()
     offset, seconds = int(start.timestamp() - midnight), int(length.total_seconds())
     parameters = {
-        "seed": seed,
-        "packages": packages,
-        "slots": devices_per_day * _ACTIVE_ONE_IN,
+        **_population(seed, packages, devices_per_day),
         "midnight_ms": int(midnight) * 1000,
         "unit_rows": rate,
         "unit_ms": 1000,
@@ -384,3 +364,15 @@ def insert_arrivals(
         client.command(_ARRIVING_TOTAL_LOG, parameters=parameters)
     if page_flow:
         client.command(_ARRIVING_PAGE_FLOW, parameters=parameters)
+
+
+def _population(seed: int, packages: int, devices_per_day: int) -> dict[str, int]:
+    return {"seed": seed, "packages": packages, "slots": devices_per_day * _ACTIVE_ONE_IN}
+
+
+def _span(day: date, timezone: str, until: datetime | None) -> dict[str, int]:
+    """Return where a day's rows begin, and over how long they are spread."""
+    zone = ZoneInfo(timezone)
+    start, end = (datetime.combine(day + timedelta(days=plus), time(), zone).timestamp() for plus in (0, 1))
+    end = until.timestamp() if until else end
+    return {"start_ms": int(start) * 1000, "length_ms": int(end - start) * 1000}

@@ -74,6 +74,17 @@ class RunningStack:
     stack: Stack
     api: AirflowApi
 
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> RunningStack:
+        """Make it of the environment alone; nothing is started."""
+        settings = read_settings(ROOT, environment)
+        return cls(
+            settings,
+            environment,
+            Stack(settings, Progress(lambda line: None)),
+            AirflowApi(settings.airflow_url, username=ADMIN_USER, password=settings.airflow_admin_password),
+        )
+
     def run_command(
         self, *arguments: str, stdin: str | None = None, timeout: float = 300, **variables: str
     ) -> subprocess.CompletedProcess[str]:
@@ -134,13 +145,8 @@ def stack() -> Iterator[RunningStack]:
     # Not below pytest's own folder, which no other user may enter: as root, the database runs as another user.
     folder = Path(tempfile.mkdtemp(prefix="maxy-e2e-"))
     # Not UTC, so that a date which is one by luck alone shows.
-    environment = own_environment(folder / "local", MAXY_TIMEZONE="Asia/Seoul", MAXY_REALTIME=json.dumps(REALTIME))
-    settings = read_settings(ROOT, environment)
-    running = RunningStack(
-        settings,
-        environment,
-        Stack(settings, Progress(lambda line: None)),
-        AirflowApi(settings.airflow_url, username=ADMIN_USER, password=settings.airflow_admin_password),
+    running = RunningStack.of(
+        own_environment(folder / "local", MAXY_TIMEZONE="Asia/Seoul", MAXY_REALTIME=json.dumps(REALTIME))
     )
     try:
         started = running.run_command("up")

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,6 +27,7 @@ from local.commands import wait_for_dag
 from maxy.valkey.keys import KeyTemplate
 from scripts.backfill import ApiError
 from tests.oracle import expected_statistics
+from tests.support import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,17 +55,6 @@ PAGE_METRICS = (
 # A loop on a busy machine, after whatever was done to it: the next run starts, a copy takes over, a back-off ends.
 RECOVERY_SECONDS = 150.0
 _WINDOW_MS = 300_000
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str, *, interval: float = 0.3) -> None:
-    """Wait for something that other processes do.
-
-    :raises AssertionError: naming it, if it has not come about in time.
-    """
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
-        time.sleep(interval)
 
 
 @dataclass
@@ -228,8 +217,7 @@ class Live:
     # What happens to processes.
 
     def triggerer(self) -> psutil.Process:
-        pid = next(part for part in self.stack.stack.parts if part.name == "airflow-triggerer").process.running_pid()
-        return psutil.Process(pid)
+        return self.part("airflow-triggerer")
 
     def signal(self, process: psutil.Process, number: signal.Signals) -> None:
         """Send a signal to a process and all it has started."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -21,7 +20,7 @@ from local.sample_data.bulk import fill_page_flow_day
 from local.sample_data.generator import SampleData, page_flow_rows
 from scripts.backfill import ApiError
 from tests.oracle import expected_statistics
-from tests.support import hashes
+from tests.support import hashes, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +73,9 @@ class Daily:
 
     def wait(self, *run_ids: str, state: str = "success") -> None:
         """Wait until all runs have ended, each in the given state."""
-        wait_until(lambda: all(self.state(run_id) in ("success", "failed") for run_id in run_ids), RUN_SECONDS)
+        wait_until(
+            lambda: all(self.state(run_id) in ("success", "failed") for run_id in run_ids), RUN_SECONDS, "the runs' end"
+        )
         assert {run_id: self.state(run_id) for run_id in run_ids} == dict.fromkeys(run_ids, state)
 
     def run(self, day: date, **conf: Any) -> str:
@@ -120,19 +121,12 @@ class Daily:
         return rows
 
 
-def wait_until(condition: Callable[[], bool], seconds: float, interval: float = 0.5) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited for {seconds:.0f} s in vain"
-        time.sleep(interval)
-
-
 @pytest.fixture(scope="module")
 def daily(stack: RunningStack) -> Iterator[Daily]:
     settings = stack.settings
     seeded = stack.run_command("seed", "--days", str(SEEDED_DAYS), "--scale", str(SCALE))
     assert seeded.returncode == 0, seeded.stdout + seeded.stderr
-    wait_until(lambda: known(stack), 60)
+    wait_until(lambda: known(stack), 60, "Airflow knows the DAG")
     stack.api.request("PATCH", f"/dags/{DAG_ID}", body={"is_paused": False})
     with (
         clickhouse_connect.get_client(
@@ -204,7 +198,9 @@ def test_every_way_of_running_leaves_the_same_exact_rows(daily: Daily) -> None:
 
 
 def test_the_schedule_and_a_run_by_hand_without_a_day_compute_yesterday(daily: Daily) -> None:
-    wait_until(lambda: [run["state"] for run in daily.runs_of("scheduled")] == ["success"], RUN_SECONDS)
+    wait_until(
+        lambda: [run["state"] for run in daily.runs_of("scheduled")] == ["success"], RUN_SECONDS, "the scheduled run"
+    )
     (scheduled,) = daily.runs_of("scheduled")
     begin = datetime.fromisoformat(scheduled["data_interval_start"])
     yesterday = begin.astimezone(ZoneInfo(daily.timezone)).date()
@@ -267,8 +263,10 @@ def test_tomorrow_fails_at_once_and_says_so(daily: Daily) -> None:
 
 def test_today_waits_in_the_triggerer_without_a_worker(daily: Daily) -> None:
     run_id = daily.trigger(stat_date=datetime.now(ZoneInfo(daily.timezone)).date().isoformat())
-    wait_until(lambda: daily.task(run_id, "wait_until_settled")["state"] == "deferred", 60)
-    wait_until(lambda: daily.task(run_id, "wait_until_settled")["triggerer_job"] is not None, 60)
+    wait_until(lambda: daily.task(run_id, "wait_until_settled")["state"] == "deferred", 60, "the task defers")
+    wait_until(
+        lambda: daily.task(run_id, "wait_until_settled")["triggerer_job"] is not None, 60, "a triggerer takes it"
+    )
     assert daily.task(run_id, "rollup")["state"] is None
     daily.stack.api.request("PATCH", f"/dags/{DAG_ID}/dagRuns/{run_id}", body={"state": "failed"})
 
@@ -303,11 +301,11 @@ class Reader:
 
 def kill_when(daily: Daily, part: str, run_id: str, task_id: str, condition: Callable[[], bool]) -> None:
     """Kill a part as soon as the condition holds, which is while the task runs; bring it back, and let the run end."""
-    wait_until(condition, 60, interval=0.001)
+    wait_until(condition, 60, "the moment to kill", interval=0.001)
     pid = daily.stack.pids()[part]
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: daily.stack.pids()[part] is None, 10, interval=0.01)
+    wait_until(lambda: daily.stack.pids()[part] is None, 10, f"{part} is gone", interval=0.01)
     assert daily.task(run_id, task_id)["state"] == "running"
     up = daily.stack.run_command("up")
     assert up.returncode == 0, up.stdout + up.stderr

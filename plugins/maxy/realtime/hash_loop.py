@@ -15,7 +15,7 @@ from maxy.realtime.loop import Loop, TickResult
 from maxy.realtime.settings import Option, positive_number
 from maxy.realtime.writer import HashGroup, TickWriter
 from maxy.valkey.keys import KeyTemplate
-from maxy.valkey.text import texts, utc_iso
+from maxy.valkey.text import decoded, texts, utc_iso
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -78,7 +78,7 @@ class HashLoop(Loop):
         self._check_distinct(keys, values)
         if self._rewritten_at is None:
             known = await self.environment.valkey.zrange(self._index_key, 0, -1)
-            self._written = dict.fromkeys(_text(key) for key in known)
+            self._written = dict.fromkeys(decoded(key) for key in known)
         rewrite = self._rewritten_at is None or not (
             timedelta(0) <= tick.now - self._rewritten_at < self._rewrite_after
         )
@@ -166,7 +166,3 @@ def _comparable(column: Sequence[Any], written: Sequence[str | None]) -> Sequenc
     if float not in set(map(type, column)):
         return written
     return [f"{value:.10g}" if isinstance(value, float) else text for value, text in zip(column, written, strict=True)]
-
-
-def _text(key: Any) -> str:
-    return key.decode() if isinstance(key, bytes) else str(key)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
+from maxy.valkey.text import decoded
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
@@ -44,8 +46,8 @@ class Lease:
         self._token = token or uuid.uuid4().hex
         self._holder: str | None = None
         self._asked = False
-        self._acquire = client.register_script(_lua("acquire_lease"))
-        self._release = client.register_script(_lua("release_lease"))
+        self._acquire = client.register_script(read_script("acquire_lease"))
+        self._release = client.register_script(read_script("release_lease"))
         self._prolong = self.script("")
 
     @property
@@ -73,7 +75,7 @@ class Lease:
         """
         self._asked = True
         answer = await self._acquire(keys=[self.key, f"{self.key}:fence"], args=[self._token, self._ttl_ms])
-        self._holder = _text(answer) if answer else None
+        self._holder = decoded(answer) if answer else None
         return self.held
 
     async def prolong(self) -> None:
@@ -103,7 +105,7 @@ class Lease:
 
         :param body: Lua; its own keys begin with ``KEYS[2]``, its own arguments with ``ARGV[3]``.
         """
-        return self._client.register_script(f"{_lua('fenced')}\n{body}\n")
+        return self._client.register_script(f"{read_script('fenced')}\n{body}\n")
 
     async def run(self, script: AsyncScript, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run a script made by :meth:`script`; it prolongs the lease.
@@ -123,14 +125,6 @@ class Lease:
             raise LeaseLost(f"{self.key}: {error}") from None
 
 
-def _lua(name: str) -> str:
-    return (_LUA / f"{name}.lua").read_text(encoding="utf-8")
-
-
 def read_script(name: str) -> str:
     """Return the text of one of the package's own scripts."""
-    return _lua(name)
-
-
-def _text(answer: bytes | str) -> str:
-    return answer.decode() if isinstance(answer, bytes) else answer
+    return (_LUA / f"{name}.lua").read_text(encoding="utf-8")

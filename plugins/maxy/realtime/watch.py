@@ -13,7 +13,7 @@ from maxy.realtime.loop import Loop, TickResult, loop_key
 from maxy.realtime.settings import Option, names, positive_int, positive_number
 from maxy.realtime.status import LoopStatus
 from maxy.realtime.writer import TickWriter
-from maxy.valkey.text import utc_iso
+from maxy.valkey.text import decoded, utc_iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,7 +116,7 @@ class Watch(Loop):
             pipeline.hgetall(loop_key(self.environment.prefix, name))
         answers: list[dict[Any, Any]] = await pipeline.execute() if watched else []
         return {
-            name: LoopStatus.from_texts({_text(field): _text(value) for field, value in answer.items()})
+            name: LoopStatus.from_texts({decoded(field): decoded(value) for field, value in answer.items()})
             for name, answer in zip(watched, answers, strict=True)
         }
 
@@ -244,7 +244,3 @@ async def _alert(announcer: Announcer | None, name: str, incident: _Incident) ->
         _log.exception("The alert could not be delivered; it is sent again at the next tick")
         return False
     return True
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

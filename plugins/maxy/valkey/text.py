@@ -20,6 +20,14 @@ def utc_iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def decoded(answer: Any) -> str:
+    """Read a text from an answer of Valkey, whether or not the client decodes.
+
+    :param answer: bytes or text; the client's own types say far more than a server sends.
+    """
+    return answer.decode() if isinstance(answer, bytes) else str(answer)
+
+
 def _number(value: float) -> str | None:
     return repr(value) if math.isfinite(value) else None
 
