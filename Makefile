@@ -88,8 +88,9 @@ bench-realtime: install
 soak: install
 	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.soak $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
+# Two processes on a small machine, since the end-to-end tests mostly wait; each has servers of its own.
 test: lint typecheck
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder $(ARGS)
 
 clean:
 	@if [ -e $(STAMP) ]; then $(LOCAL) clean; \

@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # Airflow reads its configuration once, when it is imported; so this happens before any test module is.
@@ -25,3 +27,17 @@ for _name in [name for name in os.environ if name.startswith(("CLICKHOUSE_", "VA
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(_AIRFLOW_HOME, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests share a process where there are several (`make test`): those of a file, and all end-to-end ones.
+
+    The latter share one stack. They take longest, and mostly wait, so they come first.
+    """
+
+    def is_end_to_end(item: pytest.Item) -> bool:
+        return item.path.is_relative_to(ROOT / "tests" / "e2e")
+
+    items.sort(key=lambda item: not is_end_to_end(item))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("e2e" if is_end_to_end(item) else item.path.as_posix()))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,11 +47,20 @@ PORT_VARIABLES = ("CLICKHOUSE_PORT", "CLICKHOUSE_NATIVE_PORT", "VALKEY_PORT", "A
 
 
 def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on.
+
+    They are below those that systems give to outgoing connections, so that none takes one while its server restarts.
+    """
     with ExitStack() as sockets:
-        listeners = [sockets.enter_context(socket.socket()) for _ in range(count)]
-        for listener in listeners:
-            listener.bind((LOOPBACK, 0))
-        return [listener.getsockname()[1] for listener in listeners]
+        found: list[int] = []
+        for port in random.sample(range(15_000, 32_000), 1_000):
+            listener = sockets.enter_context(socket.socket())
+            with suppress(OSError):
+                listener.bind((LOOPBACK, port))
+                found.append(port)
+            if len(found) == count:
+                return found
+    raise AssertionError(f"of a thousand ports, fewer than {count} are free")
 
 
 def own_environment(local_dir: Path, **variables: str) -> dict[str, str]:
