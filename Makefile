@@ -90,7 +90,7 @@ soak: install
 
 # Two processes on a small machine, since the end-to-end tests mostly wait; each has servers of its own.
 test: lint typecheck
-	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadscope --no-loadscope-reorder $(ARGS)
 
 clean:
 	@if [ -e $(STAMP) ]; then $(LOCAL) clean; \

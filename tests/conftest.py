@@ -6,10 +6,17 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import Scheduling
 
 ROOT = Path(__file__).resolve().parents[1]
+_END_TO_END = "tests/e2e/"
 
 # Airflow reads its configuration once, when it is imported; so this happens before any test module is.
 _AIRFLOW_HOME = tempfile.mkdtemp(prefix="maxy-airflow-")
@@ -30,14 +37,18 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests share a process where there are several (`make test`): those of a file, and all end-to-end ones.
+    """Begin with the end-to-end tests: they take longest, and mostly wait."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_END_TO_END))
 
-    The latter share one stack. They take longest, and mostly wait, so they come first.
-    """
 
-    def is_end_to_end(item: pytest.Item) -> bool:
-        return item.path.is_relative_to(ROOT / "tests" / "e2e")
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Say which tests share a process where there are several (`make test`)."""
+    return _ByFile(config, log)
 
-    items.sort(key=lambda item: not is_end_to_end(item))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("e2e" if is_end_to_end(item) else item.path.as_posix()))
+
+class _ByFile(LoadScopeScheduling):
+    """The tests of a file, which share servers, and all end-to-end tests, which share a stack."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _END_TO_END if nodeid.startswith(_END_TO_END) else nodeid.partition("::")[0]
