@@ -3,41 +3,67 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import ipaddress
 import logging
 import os
 import signal
+import socket
 import sys
+import textwrap
 from pathlib import Path
 
-from local.clickhouse.config import Credentials
+from local.clickhouse.config import Credentials, EngineConfig
+from local.clickhouse.config_file import ConfigError, explained, read_config
 from local.clickhouse.errors import EngineError
 from local.clickhouse.folder import Folder, FolderInUseError
+from local.clickhouse.limits import Limits
 from local.clickhouse.server import ServerOptions, serve
 
 _PASSWORD_VARIABLE = "CLICKHOUSE_PASSWORD"
 _PING_SECONDS = 5.0
+_SERVE = f"""\
+Serve DIR over ClickHouse's HTTP and native protocols until SIGTERM or SIGINT. The password of the account comes from
+the environment variable {_PASSWORD_VARIABLE}. The first line of the output, and the ready file, say which ports answer.
+SIGTERM lets running statements end for ten seconds, cancels the rest and exits with 0."""
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local.clickhouse", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("serve", help=f"serve DIR until SIGTERM; the password comes from {_PASSWORD_VARIABLE}")
+    run = commands.add_parser(
+        "serve",
+        help=f"serve DIR until SIGTERM; the password comes from {_PASSWORD_VARIABLE}",
+        description=_SERVE,
+        epilog=_config_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     run.add_argument("directory", metavar="DIR", type=Path)
     run.add_argument("--http-port", type=_port, default=8123, help="0 for a free one (default %(default)s)")
     run.add_argument("--tcp-port", type=_port, default=9000, help="0 for a free one (default %(default)s)")
-    run.add_argument("--user", default="default")
-    run.add_argument("--database", default="default", help="made when it is missing")
+    run.add_argument("--user", default="default", help="name of the one account (default %(default)s)")
+    run.add_argument("--database", default="default", help="made when it is missing (default %(default)s)")
     run.add_argument("--timezone", default="UTC", help="zone of dates without one (default %(default)s)")
-    run.add_argument("--host", type=_loopback, default="127.0.0.1", help="a loopback address")
+    run.add_argument("--host", type=_loopback, default="127.0.0.1", help="a loopback address (default %(default)s)")
     run.add_argument("--ready-file", type=Path, help="written as JSON once both ports answer")
+    run.add_argument("--config", metavar="FILE", type=Path, help="bounds and settings of the engine, as below")
     stop = commands.add_parser("stop", help="stop the server of DIR and wait for its end")
     stop.add_argument("directory", metavar="DIR", type=Path)
     stop.add_argument("--timeout", type=float, default=40.0, help="seconds to wait (default %(default)s)")
     status = commands.add_parser("status", help="say whether DIR is served; exit 1 when it is not")
     status.add_argument("directory", metavar="DIR", type=Path)
     return parser
+
+
+def _config_help() -> str:
+    """What may stand in a configuration file, from the classes that it fills."""
+    parts = ["FILE is TOML. What it may say, and what holds when it does not:"]
+    for section, settings in (("engine", EngineConfig), ("limits", Limits)):
+        parts += ["", f"  [{section}]"]
+        for line, meaning in explained(settings):
+            parts += [f"  {line}", *textwrap.wrap(meaning, 96, initial_indent="      ", subsequent_indent="      ")]
+    return "\n".join(parts)
 
 
 def _port(text: str) -> int:
@@ -63,6 +89,10 @@ def _serve(arguments: argparse.Namespace) -> int:
         return _fail(f"The environment variable {_PASSWORD_VARIABLE} is not set.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    try:
+        engine, limits = read_config(arguments.config) if arguments.config else (EngineConfig(), Limits())
+    except (ConfigError, OSError) as error:
+        return _fail(str(error))
     options = ServerOptions(
         directory=arguments.directory,
         credentials=Credentials(arguments.user, password),
@@ -72,6 +102,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         http_port=arguments.http_port,
         tcp_port=arguments.tcp_port,
         ready_file=arguments.ready_file,
+        engine=engine,
+        limits=limits,
     )
     try:
         serve(options)
@@ -86,7 +118,9 @@ def _stop(arguments: argparse.Namespace) -> int:
     if pid is None:
         print(f"Nobody serves {arguments.directory}.")
         return 0
-    os.kill(pid, signal.SIGTERM)
+    # It may have ended by itself meanwhile.
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
     if not folder.wait_until_free(arguments.timeout):
         return _fail(f"The server with pid {pid} did not end within {arguments.timeout:.0f} s.")
     print(f"Stopped the server with pid {pid}.")
@@ -100,16 +134,30 @@ def _status(arguments: argparse.Namespace) -> int:
         return _fail(f"Nobody serves {arguments.directory}.")
     if ready is None:
         return _fail(f"The server with pid {pid} is starting or stopping.")
-    connection = http.client.HTTPConnection("127.0.0.1", ready.http_port, timeout=_PING_SECONDS)
+    for protocol, port, ask in (("HTTP", ready.http_port, _ping), ("native", ready.tcp_port, _greet)):
+        try:
+            ask(port)
+        except (OSError, http.client.HTTPException) as error:
+            return _fail(f"The server with pid {pid} does not answer on {protocol} port {port}: {error}")
+    print(f"pid {pid} serves {arguments.directory}: HTTP {ready.http_port}, native {ready.tcp_port}")
+    return 0
+
+
+def _ping(port: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PING_SECONDS)
     try:
         connection.request("GET", "/ping")
         connection.getresponse().read()
-    except OSError as error:
-        return _fail(f"The server with pid {pid} does not answer on HTTP port {ready.http_port}: {error}")
     finally:
         connection.close()
-    print(f"pid {pid} serves {arguments.directory}: HTTP {ready.http_port}, native {ready.tcp_port}")
-    return 0
+
+
+def _greet(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=_PING_SECONDS) as connection:
+        # A Hello of a revision that is spoken nowhere: it is answered without an account.
+        connection.sendall(b"\x00\x06status\x00\x00\x00")
+        if not connection.recv(1):
+            raise ConnectionResetError("it closed the connection without a word")
 
 
 def _fail(message: str) -> int:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
-from local.clickhouse.wire import ByteSource, MalformedInput, encode_string, encode_varint
+from local.clickhouse.wire import DEFAULT_WINDOW_LIMIT, ByteSource, MalformedInput, encode_string, encode_varint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -184,8 +184,14 @@ _ALIASES = {
 }
 # Widths of Decimal(P, S) by the largest precision they hold.
 _DECIMAL_WIDTHS = ((9, 4), (18, 8), (38, 16), (76, 32))
-_QUOTED = re.compile(r"'(?:[^'\\]|\\.|'')*'|`(?:[^`\\]|\\.|``)*`|\"(?:[^\"\\]|\\.|\"\")*\"", re.DOTALL)
-_NAMED_ELEMENT = re.compile(r"(?:`(?:[^`\\]|\\.|``)*`|\"(?:[^\"\\]|\\.|\"\")*\"|[^\s(`\"]+)\s+(?=\S)", re.DOTALL)
+# Quantifiers that never give back, so that neither time nor memory grows faster than the text.
+_QUOTED = re.compile(
+    r"""'(?:[^'\\]++|\\.|'')*+(?:'|(?P<open>))|`(?:[^`\\]++|\\.|``)*+(?:`|(?P<open_name>))"""
+    r"""|"(?:[^"\\]++|\\.|"")*+(?:"|(?P<open_quotes>))""",
+    re.DOTALL,
+)
+_NAMED_ELEMENT = re.compile(r"""(?:`(?:[^`\\]++|\\.|``)*+`|"(?:[^"\\]++|\\.|"")*+"|[^\s(`"]++)\s++(?=\S)""", re.DOTALL)
+_NUMBER = re.compile(r"\s*([0-9]{1,10})\s*")
 
 
 def _split_arguments(text: str) -> list[str]:
@@ -195,6 +201,7 @@ def _split_arguments(text: str) -> list[str]:
     while position < len(text):
         character = text[position]
         if quoted := _QUOTED.match(text, position):
+            _check_end(quoted)
             position = quoted.end()
             continue
         if character in "()":
@@ -212,9 +219,27 @@ def _split_type(type_name: str) -> tuple[str, str]:
     family, bracket, rest = type_name.strip().partition("(")
     if not bracket:
         return family, ""
-    if not rest.endswith(")"):
-        raise MalformedInput(f"type {type_name!r} lacks its closing bracket")
-    return family.strip(), rest[:-1]
+    arguments = rest[:-1]
+    if not rest.endswith(")") or not _is_closed(arguments):
+        raise MalformedInput(f"type {type_name!r} does not end with its closing bracket")
+    return family.strip(), arguments
+
+
+def _check_end(quoted: re.Match[str]) -> str:
+    """Return nothing, in the place of a quoted text that ends with its quote."""
+    if quoted.lastgroup is not None:
+        raise MalformedInput(f"a type has a quote without its end: {quoted[0][:100]!r}")
+    return ""
+
+
+def _is_closed(text: str) -> bool:
+    """Whether each bracket outside quotes has its other half, in this order."""
+    depth = 0
+    for character in _QUOTED.sub(_check_end, text):
+        depth += (character == "(") - (character == ")")
+        if depth < 0:
+            return False
+    return not depth
 
 
 def _decimal_width(arguments: str) -> int:
@@ -226,9 +251,10 @@ def _decimal_width(arguments: str) -> int:
 
 
 def _positive_integer(text: str) -> int:
-    if not text.strip().isdecimal() or not (value := int(text)):
-        raise MalformedInput(f"{text!r} is not a positive number")
-    return value
+    number = _NUMBER.fullmatch(text)
+    if number is None or not int(number[1]):
+        raise MalformedInput(f"{text[:100]!r} is not a positive number of at most ten digits")
+    return int(number[1])
 
 
 def _elements(arguments: str, depth: int) -> tuple[_Layout, ...]:
@@ -266,7 +292,9 @@ def _nested_layout(family: str, arguments: str, depth: int) -> _Layout:
         case "Map" | "Nested":
             return _Array(_Tuple(_elements(arguments, depth)))
         case "SimpleAggregateFunction":
-            return _layout(_split_arguments(arguments)[-1], depth)
+            if not (parts := _split_arguments(arguments)):
+                raise MalformedInput("a SimpleAggregateFunction has no type")
+            return _layout(parts[-1], depth)
     raise UnsupportedTypeError(family)
 
 
@@ -323,13 +351,15 @@ def _counts(source: ByteSource) -> tuple[int, int]:
     return columns, rows
 
 
-def read_block(source: ByteSource) -> Block:
+def read_block(source: ByteSource, limit: int = DEFAULT_WINDOW_LIMIT) -> Block:
     """Read one block up to its end, and not a byte more than belongs to it.
 
+    :param limit: bytes it may have.
     :raises IncompleteInput: the input ended inside the block.
+    :raises OversizedInput: it has more bytes than that.
     :raises UnsupportedTypeError: the end cannot be found, the rest of the input is of no use.
     """
-    source.mark()
+    source.mark(min(limit, DEFAULT_WINDOW_LIMIT))
     column_count, rows = _counts(source)
     columns = tuple(_walk(source, column_count, rows))
     return Block(columns=columns, rows=rows, body=source.since_mark())

@@ -25,8 +25,8 @@ class Credentials:
 
     def check(self, user: str, password: str) -> bool:
         """Whether both are right. Takes the same time wherever the first difference is."""
-        user_matches = hmac.compare_digest(user.encode(), self.user.encode())
-        password_matches = hmac.compare_digest(password.encode(), self.password.encode())
+        user_matches = hmac.compare_digest(_bytes(user), _bytes(self.user))
+        password_matches = hmac.compare_digest(_bytes(password), _bytes(self.password))
         return user_matches and password_matches
 
 
@@ -36,6 +36,8 @@ class EngineConfig:
 
     :param memory_ratio: the share of the machine's memory all queries together may use (0 to 1).
     :param max_server_memory_bytes: the same as a number of bytes; wins over the ratio when it is not 0.
+    :param max_statement_memory_bytes: what one statement may use (error 241 beyond it) unless it sets
+        ``max_memory_usage`` itself; 0: no bound of its own.
     :param mark_cache_bytes: upper bound of the cache of index marks.
     :param query_log: whether every query is recorded in ``system.query_log``.
     :param query_log_days: days after which records of that log are dropped.
@@ -43,6 +45,7 @@ class EngineConfig:
 
     memory_ratio: float = 0.6
     max_server_memory_bytes: int = 0
+    max_statement_memory_bytes: int = 0
     mark_cache_bytes: int = 256 * 1024 * 1024
     query_log: bool = True
     query_log_days: int = 3
@@ -50,11 +53,16 @@ class EngineConfig:
     def __post_init__(self) -> None:
         if not 0 < self.memory_ratio <= 1:
             raise ValueError(f"memory_ratio must be above 0 and at most 1, not {self.memory_ratio}")
-        for name in ("max_server_memory_bytes", "mark_cache_bytes"):
+        for name in ("max_server_memory_bytes", "max_statement_memory_bytes", "mark_cache_bytes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
         if self.query_log_days < 1:
             raise ValueError(f"query_log_days must be at least 1, not {self.query_log_days}")
+
+    def connection_settings(self) -> dict[str, int]:
+        """Settings that each connection begins with: the engine takes no profiles from its file."""
+        limit = self.max_statement_memory_bytes
+        return {"max_memory_usage": limit} if limit else {}
 
     def write(self, path: Path) -> None:
         """Write the engine's configuration file, replacing the one of an earlier run in one step."""
@@ -74,3 +82,8 @@ class EngineConfig:
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
+
+
+def _bytes(text: str) -> bytes:
+    # A client may send what is no text; it is compared all the same.
+    return text.encode(errors="surrogatepass")

@@ -64,7 +64,8 @@ class Engine:
         self.timezone = timezone
         self.spool_dir = spool_dir
         # Settings of each connection stand here too: a SET would be logged like a query of the client.
-        own = "&".join(f"{name}={value}" for name, value in _CONNECTION_SETTINGS.items())
+        settings = {**_CONNECTION_SETTINGS, **config.connection_settings()}
+        own = "&".join(f"{name}={value}" for name, value in settings.items())
         self._connection_string = f"{path}?config-file={config_path}&{own}"
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -161,6 +162,13 @@ class Engine:
         while not ticket.ended.is_set() and not self._kill_in_engine(ticket) and time.monotonic() < deadline:
             ticket.ended.wait(0.02)
         return True
+
+    def pass_on_kills(self) -> None:
+        """Cancel the inserts that were killed while their data was still to come: the engine does not tell them."""
+        for query_id in self.execute(
+            "SELECT Settings['log_comment'] FROM system.processes WHERE is_cancelled"
+        ).splitlines():
+            self.kill(query_id)
 
     def running(self) -> list[RunningStatement]:
         """The statements that run now, oldest first."""
@@ -260,6 +268,7 @@ class EngineSession:
         settings: Mapping[str, str] | None = None,
         database: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        describe: bool = False,
     ) -> ResultStream:
         """Run any statement except an insert whose data is still to come.
 
@@ -270,10 +279,11 @@ class EngineSession:
         :param settings: settings for this statement only.
         :param database: another database for this statement only.
         :param on_progress: called from a thread of the engine about ten times a second; must be quick.
+        :param describe: whether to learn the columns of a SELECT ahead of its first row (``ResultStream.columns``).
         :raises EngineError: whatever the engine refuses before the first row; later errors come from the stream.
         """
         ticket = Ticket(query_id, sql, settings, database, on_progress)
-        return ResultStream(self, ticket, sql, fmt, parameters or {})
+        return ResultStream(self, ticket, sql, fmt, parameters or {}, describe=describe)
 
     def insert(
         self,

@@ -16,6 +16,14 @@ _REPORTED = re.compile(
 )
 
 
+# What the engine adds where it read an insert's data from a file: the same error once more, with the file's path.
+_FROM_FILE = re.compile(
+    r"Code: \d+\. DB::Exception: (?P<message>.*?):? ?\(in file/uri [^\n]*?\)"
+    r"(?P<format>(?:: While executing \w+)*?): While executing File: data for INSERT was parsed from file\..*",
+    re.DOTALL,
+)
+
+
 class EngineError(Exception):
     """A statement or a request that failed.
 
@@ -41,6 +49,14 @@ class EngineError(Exception):
         if match is None:
             return cls(1002, "UNKNOWN_EXCEPTION", text.strip() or "The engine failed without saying why.")
         return cls(int(match["code"]), match["name"] or "UNKNOWN_EXCEPTION", match["message"])
+
+
+def without_file(error: EngineError) -> EngineError:
+    """The error of an insert as a server has it, whose data comes from the client and not from a file."""
+    match = _FROM_FILE.fullmatch(error.message)
+    if match is None:
+        return error
+    return EngineError(error.code, error.name, f"{match['message'].rstrip()}{match['format']}")
 
 
 def authentication_failed(user: str) -> EngineError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from local.clickhouse.errors import EngineError
+from local.clickhouse.http_connection import bounded_protocol
 from local.clickhouse.http_exchange import Exchange
 from local.clickhouse.http_query import QueryHandler, Service
 from local.clickhouse.http_reply import error_text, status_of
@@ -20,20 +22,21 @@ from local.clickhouse.http_request import Request
 from local.clickhouse.http_sessions import SessionStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from local.clickhouse.config import Credentials
     from local.clickhouse.engine import Engine
     from local.clickhouse.http_exchange import Receive, Send
+    from local.clickhouse.limits import Limits, StatementGate
 
 _log = logging.getLogger(__name__)
 
-_MAX_REQUESTS = 64
 _SWEEP_SECONDS = 5.0
 # What a cancelled request is given to end with its error.
 _GIVE_UP_SECONDS = 2
 # The largest head of a request, which holds the URL and so parameters and settings.
 _MAX_HEAD_BYTES = 1024 * 1024
+_ALLOW = (b"allow", b"GET, HEAD, POST, OPTIONS")
 _OK_PATHS = frozenset({"/ping", "/replicas_status"})
 
 
@@ -45,7 +48,10 @@ class Application:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._threads = ThreadPoolExecutor(max_workers=_MAX_REQUESTS, thread_name_prefix="http")
+        # One for each client, and for each statement that goes on a little when its client has left: however many
+        # clients stall, nobody waits for a thread. They are started when they are needed.
+        count = service.limits.max_connections + service.limits.max_concurrent_statements
+        self._threads = ThreadPoolExecutor(max_workers=count, thread_name_prefix="http")
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -85,10 +91,13 @@ class Application:
     async def _serve(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
         is_query = method == "POST" or b"query=" in scope["query_string"]
-        if method not in {"GET", "POST", "HEAD"}:
-            await _reply(send, 405, f"Method {method} is not supported.\n".encode())
+        if method == "OPTIONS":
+            # Without Access-Control-Allow-Origin: pages of other sites have no business here.
+            await _reply(send, 204, b"", headers=[_ALLOW])
+        elif method not in {"GET", "POST", "HEAD"}:
+            await _reply(send, 405, f"Method {method} is not supported.\n".encode(), headers=[_ALLOW])
         elif path in _OK_PATHS or (path == "/" and not is_query):
-            await _reply(send, 200, b"Ok.\n", body_wanted=method != "HEAD")
+            await _reply(send, 200, b"Ok.\n")
         elif path not in {"/", "/query"}:
             await _reply(send, 404, f"There is no handler for {path}\n".encode())
         else:
@@ -98,9 +107,12 @@ class Application:
         try:
             request = Request.parse(scope)
         except EngineError as error:
-            await _reply(send, status_of(error), error_text(error, self._service.engine.version))
+            code = (b"x-clickhouse-exception-code", str(error.code).encode())
+            text = error_text(error, self._service.engine.version)
+            await _reply(send, status_of(error), text, headers=[code])
             return
-        exchange = Exchange(receive, send)
+        exchange = Exchange(receive, send, stalled_seconds=self._service.limits.stalled_seconds)
+        await exchange.prefetch()
         handler = QueryHandler(self._service, exchange, request)
         try:
             await asyncio.get_running_loop().run_in_executor(self._threads, handler.run)
@@ -108,10 +120,10 @@ class Application:
             await exchange.aclose()
 
 
-async def _reply(send: Send, status: int, body: bytes, *, body_wanted: bool = True) -> None:
-    headers = [(b"content-type", b"text/html; charset=UTF-8"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body if body_wanted else b""})
+async def _reply(send: Send, status: int, body: bytes, *, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    own = [(b"content-type", b"text/html; charset=UTF-8"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *(own if body else [])]})
+    await send({"type": "http.response.body", "body": body})
 
 
 class _UvicornServer(uvicorn.Server):
@@ -131,17 +143,30 @@ class HttpServer:
 
     :param engine: the engine behind it.
     :param credentials: the account that clients must use.
+    :param limits: what clients may take.
+    :param gate: where statements wait for their turn.
     :param host: the address to listen on.
     :param port: the port; 0 for any free one.
     :param display_name: the server's name in replies.
     """
 
-    def __init__(self, engine: Engine, credentials: Credentials, *, host: str, port: int, display_name: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        credentials: Credentials,
+        limits: Limits,
+        gate: StatementGate,
+        *,
+        host: str,
+        port: int,
+        display_name: str,
+    ) -> None:
         self._engine = engine
         self._host = host
         self._port = port
         self._sessions = SessionStore(engine)
-        self._application = Application(Service(engine, self._sessions, credentials, display_name))
+        self._limits = limits
+        self._service = Service(engine, self._sessions, credentials, limits, gate, display_name)
         self._server: _UvicornServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -159,16 +184,17 @@ class HttpServer:
             raise OSError(error.errno, f"HTTP port {self._port} on {self._host}: {error.strerror}") from error
         port = int(listener.getsockname()[1])
         config = uvicorn.Config(
-            self._application,
+            Application(self._service),
             access_log=False,
             date_header=False,
             # The other parser (httptools) takes in a head of any size, from anybody.
-            http="h11",
+            http=bounded_protocol(self._limits),
             h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
             lifespan="on",
             log_config=None,
             server_header=False,
-            timeout_keep_alive=30,
+            # The protocol above has closed it by then.
+            timeout_keep_alive=math.ceil(self._limits.idle_seconds) + 1,
             ws="none",
         )
         self._server = _UvicornServer(config)
@@ -187,6 +213,7 @@ class HttpServer:
         self._server.config.timeout_graceful_shutdown = int(timeout) + _GIVE_UP_SECONDS
         self._server.should_exit = True
         self._thread.join(timeout)
+        self._service.stopping.set()
         if self._thread.is_alive():
             for statement in self._engine.running():
                 self._engine.kill(statement.query_id)

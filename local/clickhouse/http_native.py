@@ -15,7 +15,8 @@ from local.clickhouse.errors import EngineError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from local.clickhouse.engine import Engine
+    from local.clickhouse.engine import Engine, EngineSession
+    from local.clickhouse.statements import ResultStream
 
 _FIRST_REVISION_WITH_TIMEZONES = 54337
 
@@ -46,15 +47,19 @@ class NativeResult:
         self._parameters = parameters
         self._types: dict[int, str] | None = None
 
-    def rewrite(self, chunk: bytes, *, is_block: bool) -> Iterator[bytes]:
-        """The blocks of a chunk in the client's revision.
+    def look_ahead(self, session: EngineSession) -> None:
+        """Find the types on the session of the statement, before it runs: only there its temporary tables exist."""
+        if self._revision >= _FIRST_REVISION_WITH_TIMEZONES:
+            self._types = self._described(session)
 
-        :param is_block: whether the chunk is known to be one block; otherwise it is split.
-        """
-        for block in [chunk] if is_block else _split(chunk):
-            if self._types is None:
-                self._types = self._time_zones(block)
-            yield BLOCK_INFO + (self._retype(block, self._types) if self._types else block)
+    def rewritten(self, result: ResultStream) -> Iterator[bytes]:
+        """The blocks of a result in the client's revision."""
+        for chunk in result:
+            # A chunk that was not streamed may hold any number of blocks.
+            for block in [chunk] if result.is_streaming else _split(chunk):
+                if self._types is None:
+                    self._types = self._time_zones(block)
+                yield BLOCK_INFO + (self._retype(block, self._types) if self._types else block)
 
     def _retype(self, block: bytes, types: Mapping[int, str]) -> bytes:
         try:
@@ -67,21 +72,27 @@ class NativeResult:
         """The columns whose type lost its time zone, by index, with their whole type."""
         if self._revision < _FIRST_REVISION_WITH_TIMEZONES or b"\x08DateTime" not in block:
             return {}
+        try:
+            with self._engine.session(database=self._database) as session:
+                return self._described(session)
+        except EngineError:
+            # The database has gone meanwhile.
+            return {}
+
+    def _described(self, session: EngineSession) -> dict[int, str]:
         sql = b"DESCRIBE TABLE (\n" + self._sql + b"\n)"
         try:
-            with (
-                self._engine.session(database=self._database) as session,
-                session.stream(
-                    sql,
-                    "JSONCompactEachRow",
-                    query_id=str(uuid.uuid4()),
-                    parameters=self._parameters,
-                    settings={**self._settings, "log_queries": "0"},
-                ) as result,
-            ):
+            with session.stream(
+                sql,
+                "JSONCompactEachRow",
+                query_id=str(uuid.uuid4()),
+                parameters=self._parameters,
+                settings={**self._settings, "log_queries": "0"},
+                database=self._database,
+            ) as result:
                 rows = b"".join(result).splitlines()
         except EngineError:
-            # Not a SELECT, or one that reads a temporary table: the server's own zone is right then as a rule.
+            # Not a SELECT: the server's own zone is right then as a rule.
             return {}
         types = [str(json.loads(row)[1]) for row in rows]
         return {index: name for index, name in enumerate(types) if name.startswith("DateTime(")}

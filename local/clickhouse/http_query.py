@@ -5,31 +5,38 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
 from local.clickhouse import http_reply
 from local.clickhouse.errors import EngineError, authentication_failed
-from local.clickhouse.http_codecs import Decoder, Encoder, choose_encoding, encoder
+from local.clickhouse.http_body import Body
+from local.clickhouse.http_codecs import Encoder, choose_encoding, encoder
 from local.clickhouse.http_exchange import ClientGone, Exchange
+from local.clickhouse.http_external import ExternalTables
+from local.clickhouse.http_frames import FrameEncoder
 from local.clickhouse.http_native import NativeResult
+from local.clickhouse.http_progress import ProgressHeaders
 from local.clickhouse.sql import InsertData, Statement, parse_statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from local.clickhouse.config import Credentials
     from local.clickhouse.engine import Engine, EngineSession
     from local.clickhouse.http_request import Request
     from local.clickhouse.http_sessions import SessionStore
-    from local.clickhouse.statements import ResultStream, Stats
+    from local.clickhouse.limits import Limits, StatementGate
+    from local.clickhouse.statements import Stats
 
 _log = logging.getLogger(__name__)
 
 # The beginning of a body in which the head of an insert must end.
 _HEAD_BYTES = 256 * 1024
-_MAX_STATEMENT_BYTES = 64 * 1024 * 1024
 _SPOOL_MEMORY_BYTES = 8 * 1024 * 1024
+_SOCKET_TIMEOUT = 209
 _DEFAULT_FORMAT = "TabSeparated"
 _DEFAULT_INSERT_FORMAT = "Values"
 # Statements without a result; any other may have one, even if it is empty.
@@ -48,13 +55,19 @@ class Service:
     :param engine: the engine.
     :param sessions: the sessions of this server.
     :param credentials: its one account.
+    :param limits: what clients may take.
+    :param gate: where statements wait for their turn.
     :param display_name: its name in replies.
+    :param stopping: set when what still waits for its turn shall not get it.
     """
 
     engine: Engine
     sessions: SessionStore
     credentials: Credentials
+    limits: Limits
+    gate: StatementGate
     display_name: str
+    stopping: threading.Event = field(default_factory=threading.Event)
 
 
 class QueryHandler:
@@ -69,8 +82,9 @@ class QueryHandler:
         self._service = service
         self._exchange = exchange
         self._request = request
-        self._body = self._pieces(None)
-        self._encoder: Encoder | None = None
+        # In the order in which they are applied.
+        self._encoders: list[Encoder] = []
+        self._progress: ProgressHeaders | None = None
         self._tag = http_reply.new_exception_tag()
         self._session: EngineSession | None = None
         self._session_id: str | None = None
@@ -82,6 +96,10 @@ class QueryHandler:
                 self._answer()
             except EngineError as error:
                 self._fail(error)
+            except OSError as error:
+                # Such as a full disk, where the data of inserts waits.
+                _log.exception("Query %s failed", self._request.options.get("query_id"))
+                self._fail(EngineError(1001, "STD_EXCEPTION", f"The server could not go on: {error}"))
         except ClientGone:
             _log.info("Client left before the end of query %s", self._request.options.get("query_id"))
         finally:
@@ -90,23 +108,31 @@ class QueryHandler:
     def _answer(self) -> None:
         self._authenticate()
         request = self._request
-        for option in ("compress", "decompress"):
-            if request.flag(option):
-                raise EngineError(48, "NOT_IMPLEMENTED", f"{option}=1 is not supported: use HTTP compression instead.")
+        if request.flag("compress"):
+            self._encoders.append(FrameEncoder())
+        if (interval := request.progress_interval) is not None:
+            self._progress = ProgressHeaders(interval)
         if "role" in request.options:
             raise EngineError(48, "NOT_IMPLEMENTED", "This server has no roles.")
-        if coding := request.headers.get("content-encoding"):
-            self._body = self._pieces(Decoder(coding.strip().lower()))
-        statement = self._read_statement()
-        if request.method != "POST":
-            request.settings.setdefault("readonly", "2")
-        query_id = request.query_id
-        session = self._take_session()
-        if statement.insert is not None:
-            self._insert(session, query_id, statement.insert)
-        else:
-            self._exchange.when_gone(lambda: self._service.engine.kill(query_id))
-            self._stream(session, query_id, statement)
+        if request.method == "POST" and not request.has_length:
+            message = "The request has neither Content-Length nor Transfer-Encoding: chunked, which a POST must have."
+            raise EngineError(381, "HTTP_LENGTH_REQUIRED", message)
+        body = Body(
+            self._exchange.read,
+            encoding=request.headers.get("content-encoding"),
+            is_framed=request.flag("decompress"),
+            max_bytes=self._service.limits.max_request_bytes,
+        )
+        with ExternalTables(self._service.engine.spool_dir) as tables:
+            statement = self._read_statement(body, tables)
+            if request.method != "POST":
+                request.settings.setdefault("readonly", "2")
+            query_id = request.query_id
+            if statement.insert is not None:
+                self._insert(self._take_session(), query_id, statement.insert, body)
+            else:
+                self._exchange.when_gone(lambda: self._service.engine.kill(query_id))
+                self._stream(self._take_session(), query_id, statement, tables)
 
     def _authenticate(self) -> None:
         account = self._request.account
@@ -117,45 +143,24 @@ class QueryHandler:
 
     # The statement.
 
-    def _read_statement(self) -> Statement:
+    def _read_statement(self, body: Body, tables: ExternalTables) -> Statement:
         """The statement. When it is an insert, the rest of its data has not been read."""
         request = self._request
         if request.is_form:
-            request.put_form(self._read_to_limit(b""))
+            tables.read(body, request)
         if request.query:
             with contextlib.suppress(EngineError):
                 statement = parse_statement(request.query)
                 if statement.insert is not None:
                     return statement
-            body = self._read_to_limit(b"")
-            return parse_statement(request.query + (b"\n" + body if body.strip() else b""))
-        head = b""
-        while len(head) < _HEAD_BYTES and (piece := next(self._body, b"")):
-            head += piece
+            rest = body.read_statement()
+            return parse_statement(request.query + (b"\n" + rest if rest.strip() else b""))
+        head = body.read_beginning(_HEAD_BYTES)
         with contextlib.suppress(EngineError):
             statement = parse_statement(head)
             if statement.insert is not None:
                 return statement
-        return parse_statement(self._read_to_limit(head))
-
-    def _pieces(self, decoder: Decoder | None) -> Iterator[bytes]:
-        """The body, decompressed, in pieces of bounded size."""
-        while piece := self._exchange.read():
-            if decoder is None:
-                yield piece
-            else:
-                yield from decoder.decode(piece)
-        if decoder is not None:
-            decoder.finish()
-
-    def _read_to_limit(self, head: bytes) -> bytes:
-        parts, size = [head], len(head)
-        for piece in self._body:
-            size += len(piece)
-            if size > _MAX_STATEMENT_BYTES:
-                raise EngineError(223, "QUERY_IS_TOO_LARGE", f"The statement has over {_MAX_STATEMENT_BYTES} bytes")
-            parts.append(piece)
-        return b"".join(parts)
+        return parse_statement(body.read_statement(head))
 
     # Sessions.
 
@@ -179,106 +184,165 @@ class QueryHandler:
         else:
             self._service.sessions.release(self._session_id, close=self._request.flag("close_session"))
 
+    # Its turn.
+
+    def _turn(self, sql: bytes = b"") -> AbstractContextManager[None]:
+        """Wait until the engine may run it. Never taken twice at once: two requests would wait for each other."""
+        return self._service.gate.turn(lambda: self._exchange.gone or self._service.stopping.is_set(), sql=sql)
+
     # An insert.
 
-    def _insert(self, session: EngineSession, query_id: str, insert: InsertData) -> None:
+    def _insert(self, session: EngineSession, query_id: str, insert: InsertData, body: Body) -> None:
         request = self._request
         fmt = insert.fmt or request.default_format or _DEFAULT_INSERT_FORMAT
         if fmt == "Native" and request.protocol_version:
             raise EngineError(48, "NOT_IMPLEMENTED", "client_protocol_version is not supported for inserted data.")
-        with session.insert(
-            insert.sql,
-            fmt,
-            query_id=query_id,
-            parameters=request.parameters,
-            settings=request.settings,
-            database=request.database,
-        ) as stream:
-            stream.append(insert.data)
-            for piece in self._body:
+        # While the client sends, nobody waits for it: it has its turn before its data and after.
+        with self._turn():
+            stream = session.insert(
+                insert.sql,
+                fmt,
+                query_id=query_id,
+                parameters=request.parameters,
+                settings=request.settings,
+                database=request.database,
+                on_progress=self._progress.add if self._progress else None,
+            )
+        with stream:
+            if insert.data:
+                stream.append(insert.data)
+            for piece in body:
                 stream.append(piece)
-            stats = stream.commit()
+            # To leave the queue. Once it stores the data, nothing is gained by stopping half-way.
+            self._exchange.when_gone(lambda: True)
+            with self._turn():
+                stats = stream.commit()
         self._release_session()
-        self._start(200, stats, None)
-        self._exchange.finish()
+        self._start(stats, None)
+        self._finish()
 
     # Any other statement.
 
-    def _stream(self, session: EngineSession, query_id: str, statement: Statement) -> None:
+    def _stream(self, session: EngineSession, query_id: str, statement: Statement, tables: ExternalTables) -> None:
         request = self._request
         fmt = statement.fmt or request.default_format or _DEFAULT_FORMAT
-        with session.stream(
-            statement.sql,
-            fmt,
-            query_id=query_id,
-            parameters=request.parameters,
-            settings=request.settings,
-            database=request.database,
-        ) as result:
-            chunks = self._chunks(result, statement, fmt)
+        with contextlib.ExitStack() as running:
+            running.enter_context(self._turn(statement.sql))
+            if tables:
+                running.enter_context(tables.loaded(session, query_id, request.settings))
+            native = self._native(session, statement, fmt, tables)
+            self._note_temporary_tables(statement)
+            result = running.enter_context(
+                session.stream(
+                    statement.sql,
+                    fmt,
+                    query_id=query_id,
+                    parameters=request.parameters,
+                    settings=request.settings,
+                    database=request.database,
+                    on_progress=self._progress.add if self._progress else None,
+                )
+            )
+            chunks = iter(result) if native is None else native.rewritten(result)
             if request.flag("wait_end_of_query"):
-                chunks = _spooled(chunks)
-            self._send(chunks, result, None if statement.keyword in _NO_RESULT else fmt)
+                chunks = self._spooled(chunks)
+                running.close()
+            elif not result.is_streaming:
+                # The engine has made it as a whole. However slowly the client reads it, others may have their turn.
+                chunks = iter(list(chunks))
+                running.close()
+            self._send(chunks, running, result.stats, None if statement.keyword in _NO_RESULT else fmt)
 
-    def _chunks(self, result: ResultStream, statement: Statement, fmt: str) -> Iterator[bytes]:
+    def _native(
+        self, session: EngineSession, statement: Statement, fmt: str, tables: ExternalTables
+    ) -> NativeResult | None:
+        """What rewrites the result for the client's revision, when it asked for one."""
         request = self._request
         if fmt != "Native" or not request.protocol_version:
-            yield from result
-            return
+            return None
         native = NativeResult(
             self._service.engine,
             request.protocol_version,
             statement.sql,
-            database=request.database,
+            database=request.database or session.database,
             settings=request.settings,
             parameters=request.parameters,
         )
-        for chunk in result:
-            yield from native.rewrite(chunk, is_block=result.is_streaming)
+        if statement.keyword not in _NO_RESULT and (tables or self._has_temporary_tables()):
+            native.look_ahead(session)
+        return native
 
-    def _send(self, chunks: Iterator[bytes], result: ResultStream, fmt: str | None) -> None:
+    def _has_temporary_tables(self) -> bool:
+        return self._session_id is not None and self._service.sessions.has_tables(self._session_id)
+
+    def _note_temporary_tables(self, statement: Statement) -> None:
+        if self._session_id is not None and statement.keyword == "CREATE" and b"TEMPORARY" in statement.sql.upper():
+            self._service.sessions.note_tables(self._session_id)
+
+    def _spooled(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """The same bytes after the last of them exists, so that an error comes before the reply's status."""
+        spool = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - closed below
+            max_size=_SPOOL_MEMORY_BYTES, dir=str(self._service.engine.spool_dir)
+        )
+        try:
+            spool.writelines(chunks)
+            spool.seek(0)
+        except BaseException:
+            spool.close()
+            raise
+        return _pieces_of(spool)
+
+    def _send(self, chunks: Iterator[bytes], running: contextlib.ExitStack, stats: Stats, fmt: str | None) -> None:
         first = next(chunks, b"")
+        coding = None
         if first and self._request.flag("enable_http_compression"):
             coding = choose_encoding(self._request.headers.get("accept-encoding", ""))
-            self._encoder = encoder(coding) if coding else None
-        else:
-            coding = None
-        self._start(200, result.stats, fmt, coding)
+        if coding is not None:
+            self._encoders.append(encoder(coding))
+        self._start(stats, fmt, coding)
         self._write(first)
         for chunk in chunks:
             self._write(chunk)
-        result.close()
+        running.close()
         # Before the client can know that this reply is complete: its next request may use the session.
         self._release_session()
         self._finish()
 
     def _write(self, data: bytes) -> None:
-        self._exchange.write(data if self._encoder is None else self._encoder.encode(data))
+        if data:
+            for coder in self._encoders:
+                data = coder.encode(data)
+            self._exchange.write(data)
 
     def _finish(self) -> None:
-        if self._encoder is not None:
-            self._exchange.write(self._encoder.finish())
+        data = b""
+        for coder in self._encoders:
+            data = (coder.encode(data) if data else b"") + coder.finish()
+        self._exchange.write(data)
         self._exchange.finish()
 
     # The reply.
 
-    def _start(self, status: int, stats: Stats, fmt: str | None, coding: str | None = None) -> None:
+    def _start(self, stats: Stats, fmt: str | None, coding: str | None = None) -> None:
         headers = [
             ("Content-Type", http_reply.content_type(fmt or _DEFAULT_FORMAT)),
             ("X-ClickHouse-Summary", http_reply.summary(stats)),
             ("X-ClickHouse-Exception-Tag", self._tag),
-            *self._common_headers(),
+            # The engine has taken it, so it is a zone.
+            *self._common_headers(self._request.settings.get("session_timezone")),
         ]
+        if self._progress is not None:
+            headers += self._progress.headers(stats)
         if fmt is not None:
             headers.append(("X-ClickHouse-Format", fmt))
         if coding is not None:
             headers.append(("Content-Encoding", coding))
-        self._exchange.start(status, headers)
+        self._exchange.start(200, headers)
 
-    def _common_headers(self) -> list[tuple[str, str]]:
+    def _common_headers(self, timezone: str | None = None) -> list[tuple[str, str]]:
         headers = [
             ("X-ClickHouse-Server-Display-Name", self._service.display_name),
-            ("X-ClickHouse-Timezone", self._service.engine.timezone),
+            ("X-ClickHouse-Timezone", timezone or self._service.engine.timezone),
         ]
         if query_id := self._request.options.get("query_id"):
             headers.append(("X-ClickHouse-Query-Id", query_id))
@@ -298,17 +362,16 @@ class QueryHandler:
         ]
         if error.code == 194:
             headers.append(("WWW-Authenticate", 'Basic realm="ClickHouse server HTTP API"'))
+        if error.code == _SOCKET_TIMEOUT:
+            # Nothing more is expected of this client.
+            headers.append(("Connection", "close"))
         self._exchange.start(http_reply.status_of(error), headers)
-        self._exchange.write(http_reply.error_text(error, version))
-        self._exchange.finish()
+        # Framed like a result when the client asked for that: it cannot tell the two apart before it has read them.
+        self._write(http_reply.error_text(error, version))
+        self._finish()
 
 
-def _spooled(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same bytes after the last of them exists, so that an error comes before the reply's status."""
-    spool: IO[bytes]
-    with tempfile.SpooledTemporaryFile(max_size=_SPOOL_MEMORY_BYTES) as spool:
-        for chunk in chunks:
-            spool.write(chunk)
-        spool.seek(0)
-        while piece := spool.read(_SPOOL_MEMORY_BYTES):
+def _pieces_of(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(_SPOOL_MEMORY_BYTES):
             yield piece

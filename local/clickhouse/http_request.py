@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import email.message
-import email.parser
-import email.policy
+import re
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from local.clickhouse.errors import EngineError
+from local.clickhouse.http_progress import DEFAULT_INTERVAL_SECONDS
 from local.clickhouse.http_sessions import DEFAULT_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS
+from local.clickhouse.quoting import checked_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PARAMETER_PREFIX = "param_"
+_REVISION = re.compile(r"[0-9]{1,9}")
+_FORMAT_NAME = re.compile(r"[A-Za-z0-9_]+")
 # Parameters that mean nothing to this server: it has one user without roles or quotas, and no stack traces to show.
 _IGNORED = frozenset({"buffer_size", "quota_key", "stacktrace"})
 
@@ -27,7 +28,7 @@ _IGNORED = frozenset({"buffer_size", "quota_key", "stacktrace"})
 class Request:
     """A request for a query.
 
-    :param method: GET or POST; GET is read-only.
+    :param method: GET, HEAD or POST; only POST may change anything.
     :param headers: by lower-case name.
     :param options: the parameters of the URL that are neither settings nor query parameters.
     :param settings: settings of the engine.
@@ -61,30 +62,15 @@ class Request:
         if name == "query":
             self.query = value.encode(errors="surrogateescape")
         elif name.startswith(_PARAMETER_PREFIX):
-            self.parameters[name.removeprefix(_PARAMETER_PREFIX)] = _as_text(name, value)
+            parameter = checked_text("name of a parameter", name.removeprefix(_PARAMETER_PREFIX))
+            self.parameters[parameter] = checked_text(name, value)
         elif name in _OPTIONS:
-            self.options[name] = _as_text(name, value)
+            # It goes back in a header.
+            if name == "query_id" and not value.isprintable():
+                raise EngineError(36, "BAD_ARGUMENTS", f"query_id {value!r} has characters that cannot be printed")
+            self.options[name] = checked_text(name, value)
         elif name not in _IGNORED:
-            self.settings[_as_text("setting", name)] = _as_text(name, value)
-
-    def put_form(self, body: bytes) -> None:
-        """Add the fields of a form in the body.
-
-        :raises EngineError: 48 for files, which are external tables; 36 for a form that cannot be read.
-        """
-        content_type = self.headers.get("content-type", "")
-        # The newer policies take each header apart into its grammar, which takes milliseconds a request.
-        message = email.parser.BytesParser(policy=email.policy.compat32).parsebytes(
-            b"Content-Type: " + content_type.encode("latin-1") + b"\r\n\r\n" + body
-        )
-        if not message.is_multipart():
-            raise EngineError(36, "BAD_ARGUMENTS", "The multipart form in the body cannot be read.")
-        for part in cast("list[email.message.Message]", message.get_payload()):
-            name = part.get_param("name", header="content-disposition")
-            if part.get_filename() is not None or not isinstance(name, str):
-                raise EngineError(48, "NOT_IMPLEMENTED", f"External data ({name}) is not supported by this server.")
-            payload = part.get_payload(decode=True)
-            self.put(name, payload.decode(errors="surrogateescape") if isinstance(payload, bytes) else "")
+            self.settings[checked_text("name of a setting", name)] = checked_text(name, value)
 
     @property
     def is_form(self) -> bool:
@@ -114,17 +100,37 @@ class Request:
 
     @property
     def default_format(self) -> str | None:
-        """The format where the statement has none; None when the client leaves it to the server."""
-        return self.headers.get("x-clickhouse-format") or self.options.get("default_format")
+        """The format where the statement has none; None when the client leaves it to the server.
+
+        :raises EngineError: 73 (UNKNOWN_FORMAT) for what cannot be the name of one.
+        """
+        fmt = self.headers.get("x-clickhouse-format") or self.options.get("default_format")
+        return check_format(fmt) if fmt else None
 
     @property
     def query_id(self) -> str:
         """The client's id for this query, or a new one."""
         query_id = self.options.get("query_id") or self.headers.get("x-clickhouse-query-id") or str(uuid.uuid4())
-        if not query_id.isprintable():
-            raise EngineError(36, "BAD_ARGUMENTS", f"query_id {query_id!r} has characters that cannot be printed")
         self.options["query_id"] = query_id
         return query_id
+
+    @property
+    def has_length(self) -> bool:
+        """Whether the end of the body can be told from a lost connection."""
+        return "content-length" in self.headers or "transfer-encoding" in self.headers
+
+    @property
+    def progress_interval(self) -> float | None:
+        """Seconds between two headers of progress; None when the client does not want any.
+
+        :raises EngineError: 36 for an interval that is no number.
+        """
+        if not self.flag("send_progress_in_http_headers"):
+            return None
+        text = self.options.get("http_headers_progress_interval_ms", "")
+        if text and not text.isdecimal():
+            raise EngineError(36, "BAD_ARGUMENTS", f"http_headers_progress_interval_ms must be a number, not {text!r}")
+        return float(text) / 1000 if text else DEFAULT_INTERVAL_SECONDS
 
     @property
     def session_timeout(self) -> float:
@@ -144,8 +150,8 @@ class Request:
     def protocol_version(self) -> int:
         """The revision whose Native format the client wants; 0 is the format of files."""
         text = self.options.get("client_protocol_version", "0")
-        if not text.isdecimal():
-            raise EngineError(36, "BAD_ARGUMENTS", f"client_protocol_version must be a number, not {text!r}")
+        if not _REVISION.fullmatch(text):
+            raise EngineError(36, "BAD_ARGUMENTS", f"client_protocol_version must be a number, not {text[:100]!r}")
         return int(text)
 
     def flag(self, name: str) -> bool:
@@ -161,9 +167,13 @@ _OPTIONS = frozenset(
         "database",
         "decompress",
         "default_format",
+        # Settings of a server that have a meaning for its HTTP interface only. The engine need not hear of them.
+        "enable_http_compression",
+        "http_headers_progress_interval_ms",
         "password",
         "query_id",
         "role",
+        "send_progress_in_http_headers",
         "session_check",
         "session_id",
         "session_timeout",
@@ -173,12 +183,14 @@ _OPTIONS = frozenset(
 )
 
 
-def _as_text(name: str, value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise EngineError(36, "BAD_ARGUMENTS", f"The value of {name!r} is not UTF-8") from error
-    return value
+def check_format(name: str) -> str:
+    """The name of a format, which becomes part of a statement.
+
+    :raises EngineError: 73 (UNKNOWN_FORMAT) for what cannot be one.
+    """
+    if not _FORMAT_NAME.fullmatch(name):
+        raise EngineError(73, "UNKNOWN_FORMAT", f"Unknown format {name!r}")
+    return name
 
 
 def _basic_account(authorization: str) -> tuple[str, str]:
@@ -187,7 +199,7 @@ def _basic_account(authorization: str) -> tuple[str, str]:
         raise EngineError(516, "AUTHENTICATION_FAILED", "Only Basic authorization is supported.")
     try:
         user, separator, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise EngineError(516, "AUTHENTICATION_FAILED", "The Authorization header cannot be read.") from error
     if not separator:
         raise EngineError(516, "AUTHENTICATION_FAILED", "The Authorization header has no password.")

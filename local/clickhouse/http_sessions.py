@@ -23,6 +23,7 @@ class _Entry:
     session: EngineSession
     timeout: float
     locked: bool
+    has_tables: bool = False
     expires: float = 0.0
 
 
@@ -73,6 +74,16 @@ class SessionStore:
                 del self._entries[session_id]
         if close:
             entry.session.close()
+
+    def has_tables(self, session_id: str) -> bool:
+        """Whether the session may have temporary tables. Asked by who has acquired it."""
+        with self._lock:
+            return self._entries[session_id].has_tables
+
+    def note_tables(self, session_id: str) -> None:
+        """Remember that the session may have temporary tables from now on. Called by who has acquired it."""
+        with self._lock:
+            self._entries[session_id].has_tables = True
 
     def close_expired(self) -> None:
         """End the sessions that were not used for their timeout."""

@@ -16,6 +16,7 @@ from local.clickhouse.native_watch import Watcher
 if TYPE_CHECKING:
     from local.clickhouse.config import Credentials
     from local.clickhouse.engine import Engine
+    from local.clickhouse.limits import Limits, StatementGate
 
 logger = logging.getLogger(__name__)
 
@@ -30,30 +31,33 @@ class NativeServer:
 
     :param engine: runs the statements.
     :param credentials: the one account.
+    :param limits: what clients may take.
+    :param gate: where statements wait for their turn.
     :param host: address to listen on.
     :param port: TCP port; 0 takes a free one.
     :param timezone: the server's zone as clients see it, an IANA name.
     :param display_name: the server's name as clients see it.
-    :param max_connections: further clients are told so and closed.
     """
 
     def __init__(
         self,
         engine: Engine,
         credentials: Credentials,
+        limits: Limits,
+        gate: StatementGate,
         *,
         host: str,
         port: int,
         timezone: str,
         display_name: str,
-        max_connections: int = 256,
     ) -> None:
         self._engine = engine
         self._credentials = credentials
         self._address = (host, port)
         self._timezone = timezone
         self._display_name = display_name
-        self._max_connections = max_connections
+        self._limits = limits
+        self._gate = gate
         self._watcher = Watcher()
         self._lock = threading.Lock()
         self._connections: dict[threading.Thread, Connection] = {}
@@ -129,12 +133,14 @@ class NativeServer:
 
     def _welcome(self, sock: socket.socket) -> None:
         with self._lock:
-            if len(self._connections) < self._max_connections:
+            if len(self._connections) < self._limits.max_connections:
                 connection = Connection(
                     sock,
                     engine=self._engine,
                     credentials=self._credentials,
                     watcher=self._watcher,
+                    limits=self._limits,
+                    gate=self._gate,
                     timezone=self._timezone,
                     display_name=self._display_name,
                 )
@@ -144,7 +150,7 @@ class NativeServer:
                 self._connections[thread] = connection
                 return
         with sock:
-            message = f"Too many connections: at most {self._max_connections} are served at a time."
+            message = f"Too many connections: at most {self._limits.max_connections} are served at a time."
             sock.send(exception_packet(EngineError(202, "TOO_MANY_SIMULTANEOUS_QUERIES", message)))
 
     def _serve(self, connection: Connection) -> None:

@@ -24,6 +24,8 @@ _HEADER = struct.Struct("<BII")
 _HALF = (1 << 64) - 1
 _MAX_FRAME_BYTES = 1 << 30
 _FRAME_BYTES = 1 << 20
+# A byte of LZ4 stands for so many at the most.
+_LZ4_MOST_TIMES = 255
 
 
 class CompressionError(ValueError):
@@ -54,7 +56,7 @@ def _decompress(method: int, data: bytes, size: int) -> bytes:
             case Method.NONE:
                 plain = data
             case Method.LZ4:
-                plain = lz4.block.decompress(data, uncompressed_size=size)
+                plain = _decompress_lz4(data, size)
             case Method.ZSTD:
                 plain = _decompress_zstd(data, size)
             case _:
@@ -66,11 +68,22 @@ def _decompress(method: int, data: bytes, size: int) -> bytes:
     return plain
 
 
+def _decompress_lz4(data: bytes, size: int) -> bytes:
+    # As much memory is taken as is announced, so what cannot be true is refused first.
+    if size > _LZ4_MOST_TIMES * (len(data) + 1):
+        raise CompressionError(f"a compressed frame announces {size} bytes, which {len(data)} cannot hold")
+    plain: bytes = lz4.block.decompress(data, uncompressed_size=size)
+    return plain
+
+
 def _decompress_zstd(data: bytes, size: int) -> bytes:
-    # As much memory is taken as the data's own header says, so that is compared first.
-    if zstandard.frame_content_size(data) not in (-1, size):
-        raise CompressionError(f"a compressed frame announces {size} bytes, and its contents another number")
-    return zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+    # In pieces, so that memory is taken for what is there and not for what is announced.
+    with zstandard.ZstdDecompressor().stream_reader(data) as reader:
+        parts, left = [], size + 1
+        while left and (piece := reader.read(min(left, _FRAME_BYTES))):
+            parts.append(piece)
+            left -= len(piece)
+    return b"".join(parts)
 
 
 def read_frame(raw: ByteSource) -> bytes:

@@ -19,7 +19,8 @@ from local.clickhouse.native_protocol import (
     server_hello,
 )
 from local.clickhouse.native_statement import StatementRunner
-from local.clickhouse.native_transport import Transport
+from local.clickhouse.native_transport import StalledInput, Transport
+from local.clickhouse.quoting import checked_text
 from local.clickhouse.wire import IncompleteInput, MalformedInput, OversizedInput
 
 if TYPE_CHECKING:
@@ -27,17 +28,18 @@ if TYPE_CHECKING:
 
     from local.clickhouse.config import Credentials
     from local.clickhouse.engine import Engine, EngineSession
+    from local.clickhouse.limits import Limits, StatementGate
     from local.clickhouse.native_watch import Watcher
 
 logger = logging.getLogger(__name__)
-
-_HELLO_SECONDS = 30.0
 
 
 class Connection:
     """One connection, served by the thread that calls `serve`.
 
     :param sock: the accepted socket.
+    :param limits: what the client may take.
+    :param gate: where its statements wait for their turn.
     :param timezone: zone of the server, an IANA name.
     :param display_name: what clients show as the server's name.
     """
@@ -49,13 +51,17 @@ class Connection:
         engine: Engine,
         credentials: Credentials,
         watcher: Watcher,
+        limits: Limits,
+        gate: StatementGate,
         timezone: str,
         display_name: str,
     ) -> None:
-        self._transport = Transport(sock)
+        self._transport = Transport(sock, stalled_seconds=limits.stalled_seconds)
         self._engine = engine
         self._credentials = credentials
         self._watcher = watcher
+        self._limits = limits
+        self._gate = gate
         self._timezone = timezone
         self._display_name = display_name
         self._state = threading.Lock()
@@ -74,6 +80,8 @@ class Connection:
             self._say_goodbye(error)
         except (MalformedInput, OversizedInput, UnsupportedTypeError, CompressionError) as error:
             self._say_goodbye(_protocol_error(error))
+        except StalledInput as error:
+            self._say_goodbye(EngineError(209, "SOCKET_TIMEOUT", f"Timeout exceeded: {error}."))
         except (IncompleteInput, OSError) as error:
             logger.debug("A native connection ended: %s", error)
         finally:
@@ -95,17 +103,19 @@ class Connection:
 
     def _greeted(self) -> ClientHello | None:
         """The client's Hello once its account is known to be right; None when it left without a word."""
-        if not self._transport.wait(_HELLO_SECONDS):
-            raise TimeoutError("the client did not say Hello")
-        if self._transport.source.exhausted():
-            return None
-        hello = read_hello(self._transport.source)
+        with self._transport.hurried():
+            if self._transport.source.exhausted():
+                return None
+            hello = read_hello(self._transport.source)
         if not self._credentials.check(hello.user, hello.password):
             raise authentication_failed(hello.user)
+        checked_text("database", hello.database)
         return hello
 
     def _serve(self, session: EngineSession, hello: ClientHello) -> None:
-        self._runner = runner = StatementRunner(self._engine, session, self._transport, self._watcher)
+        self._runner = runner = StatementRunner(
+            self._engine, session, self._transport, self._watcher, limits=self._limits, gate=self._gate
+        )
         self._transport.send(server_hello(self._timezone, self._display_name))
         while self._next_packet_has_come():
             match packet := self._transport.read_packet_type():
@@ -124,10 +134,10 @@ class Connection:
             self._busy = False
             if self._finishing:
                 return False
-        self._transport.wait()
+        has_come = self._transport.wait(self._limits.idle_seconds)
         with self._state:
             self._busy = True
-            if self._finishing:
+            if self._finishing or not has_come:
                 return False
         return not self._transport.source.exhausted()
 

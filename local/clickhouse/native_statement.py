@@ -3,141 +3,49 @@
 from __future__ import annotations
 
 import json
-import re
 import uuid
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, NoReturn
 
-from local.clickhouse.blocks import (
-    UnsupportedTypeError,
-    blocks_of,
-    check_type,
-    header_block,
-    read_block,
-    retype_block,
-    source_of,
-)
+from local.clickhouse.blocks import UnsupportedTypeError, blocks_of, header_block
 from local.clickhouse.errors import EngineError
 from local.clickhouse.native_compression import METHODS_BY_NAME, Method
-from local.clickhouse.native_protocol import (
-    END_OF_STREAM,
-    ClientPacket,
-    Progress,
-    exception_packet,
-    profile_info_packet,
-    progress_packet,
-)
-from local.clickhouse.native_watch import Reason
+from local.clickhouse.native_external import ExternalTables
+from local.clickhouse.native_protocol import END_OF_STREAM, ClientPacket, ServerPacket, exception_packet
+from local.clickhouse.native_result import ProgressReport, Result
+from local.clickhouse.native_sample import sample_columns
+from local.clickhouse.native_totals import TEXT_FORMAT, WRITE_SETTINGS, ResultText, TotalsWanted, blocks_from_text
+from local.clickhouse.native_watch import Reason, Watch
+from local.clickhouse.quoting import checked_text
 from local.clickhouse.sql import parse_statement
 from local.clickhouse.wire import IncompleteInput, MalformedInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from local.clickhouse import statements
     from local.clickhouse.blocks import Block
-    from local.clickhouse.engine import Engine, EngineSession
+    from local.clickhouse.engine import Engine, EngineSession, InsertStream
+    from local.clickhouse.limits import Limits, StatementGate
     from local.clickhouse.native_protocol import Query
+    from local.clickhouse.native_result import Columns
     from local.clickhouse.native_transport import Transport
-    from local.clickhouse.native_watch import Watch, Watcher
+    from local.clickhouse.native_watch import Watcher
     from local.clickhouse.sql import InsertData, Statement
+    from local.clickhouse.statements import Stats
 
-# As receive_timeout of a server: how long a client may take between two blocks of an insert.
-_INSERT_IDLE_SECONDS = 300.0
+_UNKNOWN_QUERY_PARAMETER = 456
 _QUERY_WAS_CANCELLED = 394
 _SELECT_KEYWORDS = frozenset({"SELECT", "WITH", "FROM", "("})
 # What may stand behind VALUES without being data.
 _NO_DATA = b" \t\r\n;"
-_COLUMN = re.compile(rb"(?:`(?:[^`\\]|\\.|``)*`|\"(?:[^\"\\]|\\.|\"\")*\"|[\w.\x80-\xff])+", re.DOTALL)
-_COLUMN_LIST = re.compile(rb"\(\s*(?:%b\s*(?:,\s*)?)+\)" % _COLUMN.pattern, re.DOTALL)
-# For statements of the server's own: types on one line, as in a block; no records of them in the log.
-_OWN_SETTINGS = {"print_pretty_type_names": "0", "log_queries": "0"}
-# Columns that are computed: a client sends them only when it names them.
-_NOT_STORED = frozenset({"MATERIALIZED", "ALIAS", "EPHEMERAL"})
-
-Columns = list[tuple[str, str]]
 
 
 class _Cancelled(Exception):
     """The client sent Cancel in the middle of its own data."""
 
 
-class _ProgressReport:
-    """Turns running totals into the differences a client adds up.
-
-    :param transport: where they go. While a packet is under way or the client is slow none is sent: the next one
-        has the rest.
-    """
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._sent = Progress()
-
-    def running(self, totals: statements.Progress) -> None:
-        """From a thread of the engine, about ten times a second."""
-        now = Progress(
-            totals.read_rows,
-            totals.read_bytes,
-            totals.total_rows_to_read,
-            totals.written_rows,
-            totals.written_bytes,
-        )
-        if self._transport.try_send(progress_packet(now.since(self._sent))):
-            self._sent = now
-
-    def final(self, stats: statements.Stats) -> bytes:
-        """The packet with what is not told yet."""
-        now = Progress(
-            stats.read_rows,
-            stats.read_bytes,
-            self._sent.total_rows,
-            stats.written_rows,
-            stats.written_bytes,
-        )
-        return progress_packet(now.since(self._sent))
-
-
-class _Result:
-    """The blocks of a result on their way to the client.
-
-    :param columns: names and types, when they are known ahead.
-    """
-
-    def __init__(self, transport: Transport, method: Method | None, columns: Columns | None) -> None:
-        self._transport = transport
-        self._method = method
-        self._columns = columns
-        self._retyped: dict[int, str] = {}
-        self.rows = self.blocks = self.bytes = 0
-        if columns is not None:
-            self.start(columns)
-
-    @property
-    def started(self) -> bool:
-        return self._columns is not None
-
-    def start(self, columns: Columns) -> None:
-        self._columns = columns
-        # The engine writes DateTime without its zone on the outermost level; clients of this revision expect it.
-        self._retyped = {
-            index: type_name for index, (_, type_name) in enumerate(columns) if type_name.startswith("DateTime(")
-        }
-        self._transport.send_block(header_block(columns), self._method)
-
-    def send(self, body: bytes) -> None:
-        if self._columns is None:
-            block = read_block(source_of(body))
-            self.start([(column.name, column.type_name) for column in block.columns])
-        if self._retyped:
-            body = retype_block(body, self._retyped)
-        counts = source_of(body[:20])
-        counts.varint()
-        self.rows += counts.varint()
-        self.blocks += 1
-        self.bytes += len(body)
-        self._transport.send_block(body, self._method)
-
-    def profile(self) -> bytes:
-        return profile_info_packet(self.rows, self.blocks, self.bytes)
+class _Answered(Exception):
+    """The client has its answer already."""
 
 
 class StatementRunner:
@@ -145,13 +53,27 @@ class StatementRunner:
 
     :param engine: for cancelling.
     :param session: the connection's own: its settings, database and temporary tables.
+    :param limits: what the client may take.
+    :param gate: where statements wait for their turn. A turn is never asked for while one is held.
     """
 
-    def __init__(self, engine: Engine, session: EngineSession, transport: Transport, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        session: EngineSession,
+        transport: Transport,
+        watcher: Watcher,
+        *,
+        limits: Limits,
+        gate: StatementGate,
+    ) -> None:
         self._engine = engine
         self._session = session
         self._transport = transport
         self._watcher = watcher
+        self._limits = limits
+        self._gate = gate
+        self._totals_wanted = TotalsWanted(session)
         self.running_id: str | None = None
         """Id of the statement that runs now."""
 
@@ -165,85 +87,162 @@ class StatementRunner:
         query_id = self.running_id = query.query_id or str(uuid.uuid4())
         self._transport.start_statement()
         try:
-            self._refuse_external_tables(query)
-            method = _compression_method(query)
-            statement = parse_statement(query.sql)
-            if statement.insert is None:
-                self._answer(query, query_id, statement, method)
-            elif statement.insert.data.strip(_NO_DATA):
-                self._insert_inline(query, query_id, statement.insert)
-            else:
-                self._insert(query, query_id, statement.insert, method)
+            with ExternalTables(self._session) as tables:
+                self._take_tables(query, tables)
+                self._run(query, query_id)
         except _Cancelled:
             self._transport.send(END_OF_STREAM)
+        except _Answered:
+            pass
         except EngineError as error:
-            self._transport.send(exception_packet(error))
+            self._transport.send(exception_packet(_explained(error)))
         finally:
             self.running_id = None
 
-    def _refuse_external_tables(self, query: Query) -> None:
+    def _run(self, query: Query, query_id: str) -> None:
+        for what, text in (("query_id", query_id), *query.settings.items()):
+            checked_text(what, text)
+        method = _compression_method(query)
+        statement = parse_statement(query.sql)
+        if statement.insert is None:
+            self._answer(query, query_id, statement, method)
+        elif statement.insert.data.strip(_NO_DATA):
+            self._insert_inline(query, query_id, statement.insert)
+        else:
+            self._insert(query, query_id, statement.insert, method)
+
+    def _take_tables(self, query: Query, tables: ExternalTables) -> None:
         """Take the list of tables that comes with each query; it is nearly always empty."""
-        refused = [table for table, _ in self._incoming(query)]
-        if refused:
-            names = ", ".join(refused)
-            raise EngineError(48, "NOT_IMPLEMENTED", f"External tables ({names}) are not supported here.")
+        incoming = self._incoming(query)
+        try:
+            for name, block in self._bounded(incoming):
+                with self._turn():
+                    tables.add(name, block)
+        except EngineError as error:
+            self._refuse(error, incoming)
 
     def _incoming(self, query: Query) -> Iterator[tuple[str, Block]]:
         """Data packets up to the block that ends them.
 
         :raises _Cancelled: the client wants no more of the statement.
         """
+        limit = self._limits.max_request_bytes
         while True:
-            if not self._transport.wait(_INSERT_IDLE_SECONDS):
-                raise TimeoutError(f"no data came for {_INSERT_IDLE_SECONDS:.0f} s in the middle of a statement")
+            self._transport.wait_for_packet()
             packet = self._transport.read_packet_type()
             if packet == ClientPacket.CANCEL:
                 raise _Cancelled
             if packet != ClientPacket.DATA:
                 raise MalformedInput(f"packet {packet} came in the middle of a statement's data")
-            table, block = self._transport.read_data(compressed=query.compressed)
+            table, block = self._transport.read_data(compressed=query.compressed, limit=limit)
             if block.is_end:
                 return
             yield table, block
 
+    def _bounded(self, incoming: Iterator[tuple[str, Block]]) -> Iterator[tuple[str, Block]]:
+        """The same packets.
+
+        :raises EngineError: 307 when they are more than a request may have.
+        """
+        size = 0
+        for name, block in incoming:
+            size += len(block.body)
+            self._check_size(size)
+            yield name, block
+
+    def _check_size(self, size: int) -> None:
+        limit = self._limits.max_request_bytes
+        if size > limit:
+            raise EngineError(307, "TOO_MANY_BYTES", f"The data of the statement is larger than {limit} bytes.")
+
+    def _refuse(self, error: EngineError, incoming: Iterator[tuple[str, Block]]) -> NoReturn:
+        """Say what is wrong in the middle of the client's data, and pass over what it had sent before it saw that."""
+        self._transport.send(exception_packet(error))
+        for _ in incoming:
+            pass
+        raise _Answered
+
+    @contextmanager
+    def _turn(self, insert: InsertStream | None = None) -> Iterator[None]:
+        """A turn for what no longer needs the client; while it waits, the client may cancel it or go away.
+
+        :param insert: what is to be committed; may be killed meanwhile.
+        """
+        watch = Watch(self._transport, lambda: None)
+
+        def is_unwanted() -> bool:
+            watch.look()
+            return watch.reason is not None or (insert is not None and insert.is_cancelled)
+
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._gate.turn(is_unwanted))
+            except EngineError as error:
+                if watch.reason is Reason.GONE:
+                    raise _gone() from error
+                if watch.reason is Reason.CANCELLED:
+                    raise _Cancelled from error
+                raise
+            yield
+
     def _answer(self, query: Query, query_id: str, statement: Statement, method: Method | None) -> None:
         """Run anything but an insert with data, and send its result."""
-        is_select = statement.keyword in _SELECT_KEYWORDS
-        columns = self._described(statement.sql, query.settings) if is_select else None
-        result = _Result(self._transport, method, columns)
-        report = _ProgressReport(self._transport)
         with self._watcher.watching(self._transport, lambda: self._engine.kill(query_id)) as watch:
             try:
-                with self._session.stream(
-                    statement.sql,
-                    "Native",
-                    query_id=query_id,
-                    settings=query.settings,
-                    on_progress=report.running,
-                ) as stream:
-                    # Only a SELECT comes block by block; other results are one chunk of blocks.
-                    _forward(stream if is_select else _blocks_in(stream), result, watch)
-                tail = report.final(stream.stats)
+                with self._gate.turn(lambda: watch.reason is not None, sql=statement.sql):
+                    tail = self._send_result(query, query_id, statement, method, watch)
             except EngineError as error:
                 if watch.reason is None or error.code != _QUERY_WAS_CANCELLED:
                     raise
                 tail = b""
         if watch.reason is Reason.GONE:
-            raise IncompleteInput("the client went away during its statement")
-        if not result.started and watch.reason is None and statement.keyword == "SHOW":
-            result.start(self._columns_of_nothing(statement.sql, query.settings))
-        self._transport.send(tail + result.profile() + END_OF_STREAM)
+            raise _gone()
+        self._transport.send(tail + END_OF_STREAM)
 
-    def _described(self, select: bytes, settings: Mapping[str, str]) -> Columns | None:
-        """Names and types of a SELECT's result, by analysis alone.
+    def _send_result(
+        self, query: Query, query_id: str, statement: Statement, method: Method | None, watch: Watch
+    ) -> bytes:
+        """Send header and blocks.
 
-        None where the engine cannot tell: then the first block does, or the statement's own error.
+        :returns: the packets with the sums, which go to the client once the turn is over.
         """
-        try:
-            rows = self._rows(b"DESCRIBE TABLE (\n" + select + b"\n)", settings)
-        except EngineError:
-            return None
-        return [(name, type_name) for name, type_name, *_ in rows]
+        is_select = statement.keyword in _SELECT_KEYWORDS
+        as_text = is_select and self._totals_wanted.by(statement.sql, query.settings)
+        result = Result(self._transport, method)
+        report = ProgressReport(self._transport)
+        with self._session.stream(
+            statement.sql,
+            TEXT_FORMAT if as_text else "Native",
+            query_id=query_id,
+            settings={**query.settings, **WRITE_SETTINGS} if as_text else query.settings,
+            on_progress=report.running,
+            describe=is_select,
+        ) as stream:
+            if stream.columns is not None:
+                result.start(stream.columns)
+            if as_text:
+                text = b"".join(stream)
+            else:
+                # Only a SELECT comes block by block; other results are one chunk of blocks.
+                _forward(stream if is_select else _blocks_in(stream), result, watch)
+        if as_text:
+            self._send_text(ResultText.parse(text, stream.stats.result_rows), stream.columns, result, watch)
+        if statement.keyword == "SHOW" and not result.started and watch.reason is None:
+            result.start(self._columns_of_nothing(statement.sql, query.settings))
+        if statement.keyword == "SET":
+            self._totals_wanted.note_set(statement.sql)
+        return report.final(stream.stats) + result.profile()
+
+    def _send_text(self, text: ResultText, columns: Columns | None, result: Result, watch: Watch) -> None:
+        """Send a result that came as text, its totals and its extremes."""
+        if columns is None:
+            message = "The columns of this statement cannot be told ahead, so its totals or extremes cannot be sent."
+            raise EngineError(48, "NOT_IMPLEMENTED", message)
+        _forward(blocks_from_text(self._session, columns, text.rows), result, watch)
+        for rows, packet in ((text.totals, ServerPacket.TOTALS), (text.extremes, ServerPacket.EXTREMES)):
+            if rows is not None and watch.reason is None:
+                for body in blocks_from_text(self._session, columns, rows):
+                    result.send_beside(body, packet)
 
     def _columns_of_nothing(self, sql: bytes, settings: Mapping[str, str]) -> Columns:
         """Columns of a result without rows: the engine writes them in other formats only."""
@@ -251,96 +250,68 @@ class StatementRunner:
             meta = json.loads(b"".join(stream))["meta"]
         return [(column["name"], column["type"]) for column in meta]
 
-    def _rows(self, sql: bytes, settings: Mapping[str, str] | None = None) -> list[list[str]]:
-        """The result of a statement of the server's own."""
-        with self._session.stream(
-            sql,
-            "JSONCompactEachRow",
-            query_id=str(uuid.uuid4()),
-            settings={**(settings or {}), **_OWN_SETTINGS},
-        ) as stream:
-            return [json.loads(row) for row in b"".join(stream).splitlines()]
-
     def _insert_inline(self, query: Query, query_id: str, insert: InsertData) -> None:
         """Store the data that is part of the statement's text."""
-        with self._session.insert(
-            insert.sql, insert.fmt or "Values", query_id=query_id, settings=query.settings
-        ) as stream:
+        self._check_size(len(insert.data))
+        with (
+            self._turn(),
+            self._session.insert(
+                insert.sql, insert.fmt or "Values", query_id=query_id, settings=query.settings
+            ) as stream,
+        ):
             stream.append(insert.data)
             stats = stream.commit()
-        self._transport.send(_ProgressReport(self._transport).final(stats) + END_OF_STREAM)
+        self._transport.send(ProgressReport(self._transport).final(stats) + END_OF_STREAM)
 
     def _insert(self, query: Query, query_id: str, insert: InsertData, method: Method | None) -> None:
         """Take an insert's blocks and store them once the last has come."""
-        sample = self._sample(insert)
-        with self._session.insert(insert.sql, "Native", query_id=query_id, settings=query.settings) as stream:
+        with ExitStack() as stack:
+            with self._turn():
+                sample = sample_columns(self._session, insert)
+                stream = stack.enter_context(
+                    self._session.insert(insert.sql, "Native", query_id=query_id, settings=query.settings)
+                )
             self._transport.send_block(header_block(sample), method)
-            incoming = self._incoming(query)
-            try:
-                for _, block in incoming:
-                    if block.rows:
-                        stream.append(block.body)
-                stats = stream.commit()
-            except EngineError as error:
-                self._transport.send(exception_packet(error))
-                # What the client had sent before it saw the error must not be taken for its next packets.
-                for _ in incoming:
-                    pass
-                return
-        self._transport.send(_ProgressReport(self._transport).final(stats) + END_OF_STREAM)
+            stats = self._store(stream, self._incoming(query))
+        self._transport.send(ProgressReport(self._transport).final(stats) + END_OF_STREAM)
 
-    def _sample(self, insert: InsertData) -> Columns:
-        """The columns a client is to send, in the order of the statement's list."""
-        names = None if insert.columns is None else _column_names(insert.columns)
-        if insert.columns is not None and names is None:
-            # Such as (* EXCEPT (a)): the engine expands it.
-            select = b"DESCRIBE TABLE (SELECT " + insert.columns[1:-1] + b" FROM " + insert.target + b")"
-            sample = [(name, type_name) for name, type_name, *_ in self._rows(select)]
-        else:
-            sample = _pick(self._rows(b"DESCRIBE TABLE " + insert.target), names)
-        for name, type_name in sample:
-            _check_column(name, type_name)
-        return sample
+    def _store(self, stream: InsertStream, incoming: Iterator[tuple[str, Block]]) -> Stats:
+        """Store blocks, all or none."""
+        try:
+            for _, block in self._bounded(incoming):
+                if block.rows:
+                    stream.append(block.body)
+            with self._turn(stream):
+                return stream.commit()
+        except EngineError as error:
+            stream.close()
+            self._refuse(error, incoming)
 
 
-def _column_names(listed: bytes) -> list[str] | None:
-    """The names in an insert's list of columns; None when there is more than names in it."""
-    if not _COLUMN_LIST.fullmatch(listed):
-        return None
-    return [_unquoted(match[0].decode(errors="surrogateescape")) for match in _COLUMN.finditer(listed)]
+def _gone() -> IncompleteInput:
+    return IncompleteInput("the client went away during its statement")
 
 
-def _unquoted(name: str) -> str:
-    if name[0] not in '`"':
-        return name
-    return re.sub(r"\\(.)|``|\"\"", lambda match: match[1] or match[0][0], name[1:-1])
-
-
-def _pick(described: list[list[str]], names: list[str] | None) -> Columns:
-    """The named columns, or all that a table stores."""
-    if names is None:
-        return [(name, type_name) for name, type_name, kind, *_ in described if kind not in _NOT_STORED]
-    types = {name: type_name for name, type_name, *_ in described}
-    for name in names:
-        if name not in types:
-            raise EngineError(16, "NO_SUCH_COLUMN_IN_TABLE", f"No such column {name} in the table")
-    return [(name, types[name]) for name in names]
-
-
-def _check_column(name: str, type_name: str) -> None:
-    try:
-        check_type(type_name)
-    except UnsupportedTypeError as error:
-        message = f"Column {name}: {error}. Leave it out of the column list, or insert over HTTP."
-        raise EngineError(48, "NOT_IMPLEMENTED", message) from error
+def _explained(error: EngineError) -> EngineError:
+    """The error, with what a client of this protocol should know about it."""
+    if error.code != _UNKNOWN_QUERY_PARAMETER:
+        return error
+    hint = "Parameters are taken over HTTP only: over the native protocol let the client substitute them."
+    return EngineError(error.code, error.name, f"{error.message.rstrip('.')}. {hint}")
 
 
 def _blocks_in(stream: Iterator[bytes]) -> Iterator[bytes]:
-    for chunk in stream:
-        yield from blocks_of(chunk)
+    """
+    :raises EngineError: a column that cannot be cut into blocks.
+    """
+    try:
+        for chunk in stream:
+            yield from blocks_of(chunk)
+    except UnsupportedTypeError as error:
+        raise EngineError(48, "NOT_IMPLEMENTED", f"{error}; the result cannot be sent") from error
 
 
-def _forward(bodies: Iterator[bytes], result: _Result, watch: Watch) -> None:
+def _forward(bodies: Iterator[bytes], result: Result, watch: Watch) -> None:
     """Send a result block by block until its end, or until nobody wants it."""
     for body in bodies:
         if watch.reason:

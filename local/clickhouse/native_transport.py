@@ -6,7 +6,7 @@ import select
 import socket
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from local.clickhouse.blocks import BLOCK_INFO, Block, read_block, read_block_info
@@ -15,17 +15,20 @@ from local.clickhouse.native_protocol import ServerPacket
 from local.clickhouse.wire import ByteSource, IncompleteInput, encode_string, encode_varint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _RECEIVE_BYTES = 256 << 10
-# Without a byte for so long in the middle of a packet, or without room for one in an answer, the client is given up.
-_STALLED_SECONDS = 60.0
 _KEEPALIVE_IDLE_SECONDS = 60
 _LINGER_SECONDS = 5.0
+# More milliseconds than this do not fit into a poll.
+_LONGEST_POLL_MS = (1 << 31) - 1
+
+
+class StalledInput(OSError):
+    """The client sends nothing more, in the middle of a packet or of its data."""
 
 
 def _prepare(sock: socket.socket) -> None:
-    sock.settimeout(_STALLED_SECONDS)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_KEEPIDLE"):
@@ -36,26 +39,54 @@ class Transport:
     """The packets of one connection.
 
     :param sock: the accepted socket; the transport owns it from here on.
+    :param stalled_seconds: without a byte for so long in the middle of a packet, or without room for one in an answer,
+        the client is given up.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, stalled_seconds: float) -> None:
         _prepare(sock)
+        sock.settimeout(stalled_seconds)
         self.sock = sock
-        self.source = ByteSource(lambda: sock.recv(_RECEIVE_BYTES))
+        self.source = ByteSource(self._receive)
+        self._stalled_seconds = stalled_seconds
+        self._deadline: float | None = None
         self._frames = FrameSource(self.source)
         self._sending = threading.Lock()
+
+    def _receive(self) -> bytes:
+        if self._deadline is not None:
+            # A socket takes no time-out of 0: it means something else there.
+            self.sock.settimeout(max(0.001, self._deadline - time.monotonic()))
+        try:
+            return self.sock.recv(_RECEIVE_BYTES)
+        except TimeoutError as error:
+            raise self.stalled() from error
+
+    def stalled(self) -> StalledInput:
+        """The error for a client that sends nothing more."""
+        return StalledInput(f"the client sent nothing for {self._stalled_seconds:g} s in the middle of a request")
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Everything that is read in this block must come within the time of one pause: for clients not known yet."""
+        self._deadline = time.monotonic() + self._stalled_seconds
+        try:
+            yield
+        finally:
+            self._deadline = None
+            self.sock.settimeout(self._stalled_seconds)
 
     def start_statement(self) -> None:
         """Frames do not go over from one statement to the next."""
         self._frames = FrameSource(self.source)
 
-    def wait(self, seconds: float | None = None) -> bool:
+    def wait(self, seconds: float) -> bool:
         """Wait for the next packet's first byte, or the connection's end. False: neither came in time."""
         if self.source.pending:
             return True
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
-        return bool(poll.poll(None if seconds is None else seconds * 1000))
+        return bool(poll.poll(min(seconds * 1000, _LONGEST_POLL_MS)))
 
     def peek(self) -> int | None:
         """The type of the client's next packet without taking it; None: nothing has come.
@@ -71,22 +102,41 @@ class Transport:
             raise IncompleteInput("the client closed the connection")
         return ahead[0]
 
+    def wait_for_packet(self) -> None:
+        """Wait for the next packet of a statement's data.
+
+        :raises StalledInput: it did not come in time.
+        """
+        if not self.wait(self._stalled_seconds):
+            raise self.stalled()
+
     def read_packet_type(self) -> int:
         self.source.mark()
         return self.source.varint()
 
-    def read_data(self, *, compressed: bool) -> tuple[str, Block]:
-        """A Data packet behind its type: the name of its external table ("" for an INSERT's data), its block."""
+    def read_data(self, *, compressed: bool, limit: int) -> tuple[str, Block]:
+        """A Data packet behind its type.
+
+        :param limit: the bytes that its block may have.
+        :returns: the name of its external table ("" for an INSERT's data), its block.
+        """
         self.source.mark()
         table = self.source.string()
         source = self._frames if compressed else self.source
         source.mark()
         read_block_info(source)
-        return table, read_block(source)
+        return table, read_block(source, limit)
 
     def send(self, data: bytes) -> None:
-        with self._sending:
-            self.sock.sendall(data)
+        """Send all of it, however slowly the client reads, so long as it reads.
+
+        :raises OSError: the connection is broken, or the client reads nothing.
+        """
+        with self._sending, memoryview(data) as left:
+            sent = 0
+            # Not sendall: its time-out is one for everything.
+            while sent < len(left):
+                sent += self.sock.send(left[sent:])
 
     def try_send(self, data: bytes) -> bool:
         """Send a few bytes if that can be done at once. False: nothing was sent."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from local.clickhouse.errors import EngineError
+
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _PARAMETER_NAME = re.compile(r"[A-Za-z0-9_]+")
 
@@ -16,6 +18,18 @@ def quote_string(value: str) -> str:
 def quote_identifier(name: str) -> str:
     """A quoted name of a database, table or column."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def checked_text(what: str, value: str) -> str:
+    """Return a text that the engine can take.
+
+    :raises EngineError: 36 for what came as bytes that are not UTF-8.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise EngineError(36, "BAD_ARGUMENTS", f"The value of {what!r} is not UTF-8") from error
+    return value
 
 
 def is_setting_name(name: str) -> bool:

@@ -16,6 +16,7 @@ from local.clickhouse.config import Credentials, EngineConfig
 from local.clickhouse.engine import Engine
 from local.clickhouse.folder import Folder, Ready, write_ready
 from local.clickhouse.http import HttpServer
+from local.clickhouse.limits import Limits, StatementGate
 from local.clickhouse.native import NativeServer
 from local.clickhouse.quoting import quote_identifier
 
@@ -41,6 +42,7 @@ class ServerOptions:
     :param tcp_port: port of the native interface; 0 for a free one.
     :param ready_file: written once both ports answer; None for none.
     :param engine: settings of the engine.
+    :param limits: what clients may take.
     """
 
     directory: Path
@@ -52,6 +54,7 @@ class ServerOptions:
     tcp_port: int = 0
     ready_file: Path | None = None
     engine: EngineConfig = field(default_factory=EngineConfig)
+    limits: Limits = field(default_factory=Limits)
 
 
 class Server:
@@ -88,9 +91,13 @@ class Server:
         engine = Engine.open(folder.path, timezone=options.timezone, config=options.engine)
         stack.callback(engine.close, 1.0)
         engine.execute(f"CREATE DATABASE IF NOT EXISTS {quote_identifier(options.database)}")
+        # One gate, whichever way a statement came.
+        gate = StatementGate(options.limits)
         native = NativeServer(
             engine,
             options.credentials,
+            options.limits,
+            gate,
             host=options.host,
             port=options.tcp_port,
             timezone=options.timezone,
@@ -98,7 +105,13 @@ class Server:
         )
         tcp_port = native.start()
         http = HttpServer(
-            engine, options.credentials, host=options.host, port=options.http_port, display_name=options.database
+            engine,
+            options.credentials,
+            options.limits,
+            gate,
+            host=options.host,
+            port=options.http_port,
+            display_name=options.database,
         )
         try:
             http_port = http.start()

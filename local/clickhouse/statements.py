@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
 import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from local.clickhouse.errors import EngineError, engine_errors
+from local.clickhouse.errors import EngineError, engine_errors, without_file
 from local.clickhouse.quoting import is_parameter_name, quote_string
 from local.clickhouse.sql import first_keyword, insert_from_file
 
@@ -41,6 +42,8 @@ STREAMABLE_FORMATS = frozenset(
 )
 # Turns the formats of one JSON object per row into one array, which cannot be cut into chunks.
 _JSON_ARRAY_SETTING = "output_format_json_array_of_rows"
+# Types on one line, as in a block; no record of it in the log.
+_DESCRIBE_SETTINGS = b" SETTINGS print_pretty_type_names = 0, log_queries = 0"
 _STREAMABLE_KEYWORDS = frozenset({"SELECT", "WITH", "FROM", "("})
 
 
@@ -139,6 +142,11 @@ class _Statement:
         finally:
             self._finish()
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody stopped it."""
+        return self._ticket.cancelled.is_set()
+
     def cancel(self) -> None:
         """Stop the statement. The only method that another thread may call meanwhile."""
         self._session.engine.kill(self._ticket.query_id)
@@ -189,6 +197,8 @@ class _Statement:
                 self._restore()
         finally:
             self._session.engine.unregister(self._ticket)
+            if self._keyword == "KILL":
+                self._session.engine.pass_on_kills()
 
     def _restore(self) -> None:
         self._connection.set_progress_callback(None)
@@ -212,17 +222,29 @@ class ResultStream(_Statement):
     :param sql: the statement.
     :param fmt: the format of the result.
     :param parameters: values for ``{name:Type}``.
+    :param describe: whether to learn the columns of a SELECT before it runs.
     """
 
     def __init__(
-        self, session: EngineSession, ticket: Ticket, sql: bytes | str, fmt: str, parameters: Mapping[str, str]
+        self,
+        session: EngineSession,
+        ticket: Ticket,
+        sql: bytes | str,
+        fmt: str,
+        parameters: Mapping[str, str],
+        *,
+        describe: bool = False,
     ) -> None:
         super().__init__(session, ticket)
         self._handle: Any = None
         self._next: bytes = b""
         self._streaming = False
+        self.columns: list[tuple[str, str]] | None = None
+        """Names and types, by analysis alone; None when nobody asked, or where the engine cannot tell."""
         try:
             with engine_errors():
+                if describe:
+                    self.columns = self._described(sql, dict(parameters))
                 self._start(sql, fmt, dict(parameters))
         except BaseException:
             self._finish()
@@ -251,6 +273,18 @@ class ResultStream(_Statement):
             self._finish()
             raise StopIteration
         return chunk
+
+    def _described(self, sql: bytes | str, parameters: dict[str, str]) -> list[tuple[str, str]] | None:
+        self._ticket.check()
+        select = sql.encode() if isinstance(sql, str) else sql
+        described = b"DESCRIBE TABLE (\n" + select + b"\n)" + _DESCRIBE_SETTINGS
+        try:
+            result = self._connection.query(described, "JSONCompactEachRow", params=parameters)
+        except RuntimeError:
+            # The statement itself has the same error, or is none that can be described.
+            return None
+        rows = (json.loads(line) for line in result.bytes().splitlines())
+        return [(name, type_name) for name, type_name, *_ in rows]
 
     def _start(self, sql: bytes | str, fmt: str, parameters: dict[str, str]) -> None:
         self._ticket.check()
@@ -364,6 +398,9 @@ class InsertStream(_Statement):
                 self._abandon()
                 sql = insert_from_file(self._sql, self._spool.name, self._fmt)
                 result = self._connection.query(sql, "Null")
+        except EngineError as error:
+            self.close()
+            raise without_file(error) from error
         except BaseException:
             self.close()
             raise

@@ -127,7 +127,9 @@ _MAPS = st.tuples(_typed(_KEYS), _typed(_PLAIN) | _NULLABLE).map(
         st.dictionaries(pair[0][1], pair[1][1], max_size=3),
     )
 )
-_TYPES = _MAPS | st.recursive(_typed(_PLAIN | _GEO) | _NULLABLE | _LOW_CARDINALITY, _composed, max_leaves=4)
+_RECURSIVE = st.recursive(_typed(_PLAIN | _GEO) | _NULLABLE | _LOW_CARDINALITY, _composed, max_leaves=4)
+# Nor both of these in one tuple: it takes the scale of the first for the second.
+_TYPES = _MAPS | _RECURSIVE.filter(lambda item: not ("DateTime64" in item[0] and "Decimal" in item[0]))
 
 
 @st.composite
@@ -315,6 +317,7 @@ def test_a_length_beyond_the_limit_is_refused_before_its_bytes_come() -> None:
         (b"\x01\x01\x01c" + encode_string("Array(" * 200 + "UInt8" + ")" * 200), "nested too deeply"),
         (b"\x01\x01\x01c" + encode_string("FixedString(0)"), "not a positive number"),
         (b"\x01\x01\x01c" + encode_string("Decimal(77, 0)"), "precision"),
+        (b"\x01\x01\x01c" + encode_string("Enum8('a)' = 1), d UInt8 DEFAULT f(1)"), "closing bracket"),
         (b"\x01\x01\x01c" + encode_string("Array(UInt8"), "closing bracket"),
     ],
 )

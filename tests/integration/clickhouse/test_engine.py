@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -248,6 +249,26 @@ def test_malformed_data_is_an_error_and_stores_nothing(
     with pytest.raises(EngineError):
         insert.commit()
     assert count(session, table) == 0
+
+
+@pytest.mark.parametrize(
+    ("fmt", "data", "message"),
+    [
+        ("TSV", b"1\tb\nx\tc\n", r"Cannot parse input: expected .* \(at row 2\).*: While executing \w+"),
+        ("Native", b"\x01\x01\x01a\x06UInt32", r"Cannot read all data in NativeReader\. .*: While executing Native"),
+        ("Values", b"(1,2", r"Expected '\)' after the value of column .*: While executing ValuesBlockInputFormat"),
+    ],
+)
+def test_an_error_in_the_data_is_told_once_and_names_no_file(
+    session: EngineSession, table: str, fmt: str, data: bytes, message: str
+) -> None:
+    with session.insert(f"INSERT INTO {table}", fmt, query_id="x") as stream:
+        stream.append(data)
+        with pytest.raises(EngineError) as caught:
+            stream.commit()
+    assert re.fullmatch(message, caught.value.message, re.DOTALL)
+    assert "spool" not in str(caught.value)
+    assert str(caught.value).count("DB::Exception") == 1
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,8 @@ class TestErrors:
             ("SELECT 1 INTO OUTFILE '/tmp/x'", {}, 500, 358),
             ("SELECT 1", {"session_id": "s", "session_timeout": "99999"}, 500, 374),
             ("SELECT 1", {"session_id": "never seen", "session_check": "1"}, 404, 372),
-            ("SELECT 1", {"compress": "1"}, 501, 48),
+            ("SELECT 1", {"default_format": "TSV; DROP TABLE x"}, 404, 73),
+            ("SELECT 1", {"role": "admin"}, 501, 48),
         ],
     )
     def test_an_error_has_the_servers_code_and_status(

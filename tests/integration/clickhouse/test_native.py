@@ -6,10 +6,8 @@ import datetime as dt
 import secrets
 import socket
 import sys
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
@@ -17,25 +15,24 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import zstandard
-from clickhouse_driver import Client
-from clickhouse_driver.block import RowOrientedBlock
 from clickhouse_driver.errors import ServerException
 from clickhouse_driver.protocol import ServerPacketTypes
-from clickhouse_driver.result import QueryInfo
 
 from local.clickhouse import native
 from local.clickhouse.config import Credentials
+from local.clickhouse.limits import Limits, StatementGate
 from local.clickhouse.native_protocol import exception_packet
 from local.clickhouse.testing import running_server
+from tests.integration.clickhouse.native_client import DEADLINE_SECONDS, Packets, connected, is_running, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from clickhouse_driver import Client
 
     from local.clickhouse.errors import EngineError
     from local.clickhouse.testing import Server
-
-_DEADLINE_SECONDS = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +47,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-@contextmanager
-def _connected(server: Server, **changes: Any) -> Iterator[Client]:
-    arguments = {"user": server.user, "password": server.password, "database": server.database, **changes}
-    with Client(server.host, server.tcp_port, **arguments) as client:
-        yield client
-
-
 @pytest.fixture
 def client(server: Server) -> Iterator[Client]:
-    with _connected(server) as connected:
-        yield connected
+    with connected(server) as driver:
+        yield driver
 
 
 @pytest.fixture
@@ -69,55 +59,6 @@ def table(client: Client) -> Iterator[str]:
     name = f"t_{uuid.uuid4().hex}"
     yield name
     client.execute(f"DROP TABLE IF EXISTS {name} SYNC")
-
-
-class _Packets:
-    """A connection below the driver's client, which disconnects on each error.
-
-    :param client: connected by the first packet sent.
-    """
-
-    def __init__(self, client: Client) -> None:
-        client.establish_connection({})
-        client.last_query = QueryInfo()
-        self.connection = client.connection
-
-    def query(self, sql: str, query_id: str | None = None) -> None:
-        self.connection.send_query(sql, query_id=query_id)
-        self.connection.send_external_tables(None)
-
-    def data(self, rows: list[tuple[Any, ...]], columns: list[tuple[str, str]]) -> None:
-        self.connection.send_data(RowOrientedBlock(columns, rows))
-
-    def end_of_data(self) -> None:
-        self.connection.send_data(RowOrientedBlock())
-
-    def answer(self) -> list[Any]:
-        """The packets up to the one that ends the answer."""
-        packets = [self.connection.receive_packet()]
-        while packets[-1].type not in (ServerPacketTypes.EXCEPTION, ServerPacketTypes.END_OF_STREAM):
-            packets.append(self.connection.receive_packet())
-        return packets
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        self.query(sql)
-        packets = self.answer()
-        assert packets[-1].type == ServerPacketTypes.END_OF_STREAM, packets[-1].exception
-        return [row for packet in packets if packet.block for row in packet.block.get_rows()]
-
-
-def _until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {_DEADLINE_SECONDS:.0f} s"
-        time.sleep(0.02)
-
-
-def _running(client: Client, query_id: str) -> bool:
-    ((count,),) = client.execute(
-        "SELECT count() FROM system.processes WHERE Settings['log_comment'] = %(id)s", {"id": query_id}
-    )
-    return bool(count)
 
 
 def test_the_server_introduces_itself(client: Client) -> None:
@@ -141,7 +82,7 @@ def test_the_server_introduces_itself(client: Client) -> None:
     ],
 )
 def test_a_client_that_may_not_in_is_told_why(server: Server, changes: dict[str, str], code: int, words: str) -> None:
-    with _connected(server, **changes) as stranger, pytest.raises(ServerException, match=words) as caught:
+    with connected(server, **changes) as stranger, pytest.raises(ServerException, match=words) as caught:
         stranger.execute("SELECT 1")
     assert caught.value.code == code
 
@@ -187,7 +128,7 @@ def test_values_of_every_type_come_back_as_they_were_inserted(
     types = ", ".join(f"c{index} {type_name}" for index, type_name in enumerate(_VALUES))
     rows = list(zip(range(2), *_VALUES.values(), strict=True))
     settings = {"network_compression_method": str(compression).upper()} if compression else {}
-    with _connected(server, compression=compression) as client:
+    with connected(server, compression=compression) as client:
         client.execute(f"CREATE TABLE {table} (n UInt8, {types}) ENGINE = MergeTree ORDER BY n")
         assert client.execute(f"INSERT INTO {table} VALUES", rows) == 2
         stored, columns = client.execute(f"SELECT * FROM {table} ORDER BY n", with_column_types=True, settings=settings)
@@ -312,7 +253,7 @@ def test_a_long_statement_reports_progress_meanwhile(client: Client) -> None:
     ],
 )
 def test_an_error_leaves_the_connection_usable(client: Client, sql: str, code: int) -> None:
-    packets = _Packets(client)
+    packets = Packets(client)
     packets.query(sql)
     error = packets.answer()[-1].exception
     assert error.code == code
@@ -330,7 +271,7 @@ def test_an_insert_that_cannot_be_is_refused_before_its_data(
     client.execute(
         f"CREATE TABLE {table} (a UInt8, j JSON, u AggregateFunction(uniq, UInt8)) ENGINE = MergeTree ORDER BY a"
     )
-    packets = _Packets(client)
+    packets = Packets(client)
     packets.query(f"INSERT INTO {table} {columns} VALUES")
     error = packets.answer()[-1].exception
     assert error.code == code
@@ -340,7 +281,7 @@ def test_an_insert_that_cannot_be_is_refused_before_its_data(
 
 def test_an_insert_that_fails_stores_nothing_and_its_data_is_not_taken_for_packets(client: Client, table: str) -> None:
     client.execute(f"CREATE TABLE {table} (a UInt32, CONSTRAINT small CHECK a < 1000) ENGINE = MergeTree ORDER BY a")
-    packets = _Packets(client)
+    packets = Packets(client)
     packets.query(f"INSERT INTO {table} VALUES")
     sample = packets.connection.receive_packet().block.columns_with_types
     assert sample == [("a", "UInt32")]
@@ -357,8 +298,8 @@ def test_a_client_that_leaves_in_the_middle_of_an_insert_stores_nothing(
 ) -> None:
     client.execute(f"CREATE TABLE {table} (a UInt32) ENGINE = MergeTree ORDER BY a")
     query_id = str(uuid.uuid4())
-    with _connected(server) as leaving:
-        packets = _Packets(leaving)
+    with connected(server) as leaving:
+        packets = Packets(leaving)
         packets.query(f"INSERT INTO {table} VALUES", query_id)
         sample = packets.connection.receive_packet().block.columns_with_types
         packets.data([(index,) for index in range(1000)], sample)
@@ -366,7 +307,7 @@ def test_a_client_that_leaves_in_the_middle_of_an_insert_stores_nothing(
             block = b"\x02\x00\x01\x00\x02\xff\xff\xff\xff\x00\x01\x01\x01a\x06UInt32\x07\x00\x00\x00"
             packets.connection.socket.sendall(block[:cut])
     # An id is free again once its statement has ended.
-    _until(lambda: _id_is_free(client, table, query_id), "the end of the insert")
+    until(lambda: _id_is_free(client, table, query_id), "the end of the insert")
     assert client.execute(f"SELECT * FROM {table}") == [(42,)]
 
 
@@ -385,7 +326,7 @@ def _id_is_free(client: Client, table: str, query_id: str) -> bool:
     ["SELECT number FROM system.numbers", "SELECT count() FROM system.numbers WHERE NOT ignore(number)"],
 )
 def test_a_client_may_cancel(client: Client, sql: str) -> None:
-    packets = _Packets(client)
+    packets = Packets(client)
     packets.query(sql)
     packets.connection.receive_packet()
     packets.connection.send_cancel()
@@ -395,21 +336,21 @@ def test_a_client_may_cancel(client: Client, sql: str) -> None:
 
 def test_another_client_may_kill(server: Server, client: Client) -> None:
     query_id = f"it's {uuid.uuid4()}"
-    with ThreadPoolExecutor(1) as pool, _connected(server) as victim:
+    with ThreadPoolExecutor(1) as pool, connected(server) as victim:
         result = pool.submit(victim.execute, "SELECT count() FROM system.numbers", query_id=query_id)
-        _until(lambda: _running(client, query_id), "the start of the query")
+        until(lambda: is_running(client, query_id), "the start of the query")
         client.execute("KILL QUERY WHERE query_id = %(id)s SYNC", {"id": query_id})
         with pytest.raises(ServerException) as caught:
-            result.result(_DEADLINE_SECONDS)
+            result.result(DEADLINE_SECONDS)
     assert caught.value.code == 394
 
 
 def test_the_query_of_a_client_that_left_is_ended(server: Server, client: Client) -> None:
     query_id = str(uuid.uuid4())
-    with _connected(server) as leaving:
-        _Packets(leaving).query("SELECT count() FROM system.numbers", query_id)
-        _until(lambda: _running(client, query_id), "the start of the query")
-    _until(lambda: not _running(client, query_id), "the end of the query")
+    with connected(server) as leaving:
+        Packets(leaving).query("SELECT count() FROM system.numbers", query_id)
+        until(lambda: is_running(client, query_id), "the start of the query")
+    until(lambda: not is_running(client, query_id), "the end of the query")
 
 
 def test_what_a_client_sets_lives_as_long_as_its_connection(server: Server, client: Client) -> None:
@@ -419,7 +360,7 @@ def test_what_a_client_sets_lives_as_long_as_its_connection(server: Server, clie
     client.execute("USE system")
     assert client.execute("SELECT a, currentDatabase() FROM mine") == [(7, "system")]
     assert client.execute("SELECT getSetting('max_block_size')") == [(17,)]
-    with _connected(server) as other:
+    with connected(server) as other:
         assert other.execute("SELECT currentDatabase()") == [("stats",)]
         with pytest.raises(ServerException):
             other.execute("SELECT a FROM mine")
@@ -436,19 +377,11 @@ def test_settings_of_a_query_are_its_own(client: Client) -> None:
     assert client.execute(sql) == before
 
 
-def test_tables_sent_with_a_query_are_refused(client: Client) -> None:
-    external = [{"name": "ext", "structure": [("x", "Int32")], "data": [{"x": 1}]}]
-    with pytest.raises(ServerException, match="ext") as caught:
-        client.execute("SELECT * FROM ext", external_tables=external)
-    assert caught.value.code == 48
-    assert client.execute("SELECT 42") == [(42,)]
-
-
 def test_many_clients_at_once(server: Server, client: Client, table: str) -> None:
     client.execute(f"CREATE TABLE {table} (who UInt8, n UInt32) ENGINE = MergeTree ORDER BY (who, n)")
 
     def work(who: int) -> list[tuple[int, int]]:
-        with _connected(server, compression=bool(who % 2)) as own:
+        with connected(server, compression=bool(who % 2)) as own:
             for start in range(0, 500, 100):
                 own.execute(f"INSERT INTO {table} VALUES", [(who, start + n) for n in range(100)])
             rows: list[tuple[int, int]] = own.execute(f"SELECT count(), sum(n) FROM {table} WHERE who = {who}")
@@ -462,7 +395,7 @@ def test_many_clients_at_once(server: Server, client: Client, table: str) -> Non
     "words", [b"GET / HTTP/1.1\r\n\r\n", b"\x00" + b"\xff" * 64, b"\x00\x01a\x01\x01\xad\xa8\x01\x00\x00\x00"]
 )
 def test_who_does_not_speak_the_protocol_is_shown_out(server: Server, words: bytes) -> None:
-    with socket.create_connection((server.host, server.tcp_port), timeout=_DEADLINE_SECONDS) as sock:
+    with socket.create_connection((server.host, server.tcp_port), timeout=DEADLINE_SECONDS) as sock:
         sock.sendall(words)
         sock.shutdown(socket.SHUT_WR)
         answer = b""
@@ -482,22 +415,31 @@ def test_a_client_that_is_gone_before_it_is_served_does_not_end_the_listener(mon
         return exception_packet(error)
 
     monkeypatch.setattr(native, "exception_packet", refuse)
+    limits = Limits(max_connections=1)
     full = native.NativeServer(
-        None, Credentials("u", "p"), host="127.0.0.1", port=0, timezone="UTC", display_name="d", max_connections=0
+        None,
+        Credentials("u", "p"),
+        limits,
+        StatementGate(limits),
+        host="127.0.0.1",
+        port=0,
+        timezone="UTC",
+        display_name="d",
     )
     address = ("127.0.0.1", full.start())
     try:
         answers = []
-        for _ in range(2):
-            with socket.create_connection(address, timeout=_DEADLINE_SECONDS) as sock:
-                answers.append(sock.recv(1))
+        with socket.create_connection(address):
+            for _ in range(2):
+                with socket.create_connection(address, timeout=DEADLINE_SECONDS) as sock:
+                    answers.append(sock.recv(1))
     finally:
         full.stop(0)
     assert answers == [b"", b"\x02"]
 
 
 def test_an_unknown_packet_ends_the_connection_with_an_error(client: Client) -> None:
-    packets = _Packets(client)
+    packets = Packets(client)
     packets.connection.socket.sendall(b"\x2a" + b"x" * 100_000)
     assert packets.answer()[-1].exception.code == 99
     with pytest.raises(EOFError):
@@ -506,8 +448,8 @@ def test_an_unknown_packet_ends_the_connection_with_an_error(client: Client) -> 
 
 def test_damaged_data_ends_the_connection_with_an_error(server: Server, client: Client, table: str) -> None:
     client.execute(f"CREATE TABLE {table} (a UInt32) ENGINE = MergeTree ORDER BY a")
-    with _connected(server, compression="lz4") as damaging:
-        packets = _Packets(damaging)
+    with connected(server, compression="lz4") as damaging:
+        packets = Packets(damaging)
         packets.query(f"INSERT INTO {table} VALUES")
         packets.connection.receive_packet()
         packets.connection.socket.sendall(b"\x02\x00" + bytes(16) + b"\x82\x0b\x00\x00\x00\x01\x00\x00\x00\x10\x00")
@@ -559,14 +501,14 @@ def test_a_server_that_stops_lets_a_statement_end_and_idle_clients_go(tmp_path: 
     with (
         running_server(tmp_path, timezone="UTC", **account) as stopping,
         ThreadPoolExecutor(1) as pool,
-        _connected(stopping) as idle,
-        _connected(stopping) as busy,
+        connected(stopping) as idle,
+        connected(stopping) as busy,
     ):
         idle.execute("SELECT 1")
         result = pool.submit(busy.execute, "SELECT sleepEachRow(0.5) FROM numbers(3)", query_id="slow")
-        _until(lambda: _running(idle, "slow"), "the start of the query")
+        until(lambda: is_running(idle, "slow"), "the start of the query")
         stopping.process.terminate()
-        assert result.result(_DEADLINE_SECONDS) == [(0,)] * 3
-        assert stopping.process.wait(_DEADLINE_SECONDS) == 0
+        assert result.result(DEADLINE_SECONDS) == [(0,)] * 3
+        assert stopping.process.wait(DEADLINE_SECONDS) == 0
         with pytest.raises(EOFError):
             idle.connection.receive_packet()
