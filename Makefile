@@ -10,7 +10,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The interpreter outside the environment will not do: the stack's commands need what is installed in it.
 LOCAL := $(BIN)/python -m local
 
-.PHONY: help install lock run up stop down status logs seed feed backfill report test lint typecheck format bench-daily bench-backfill bench-realtime soak clean distclean
+.PHONY: help install lock run up stop down status logs seed feed backfill report test lint typecheck format bench-daily bench-backfill bench-realtime bench-clickhouse soak soak-clickhouse clean distclean
 
 help:
 	@echo "make run        install, start everything, load sample data, compute the last 7 days, show them, go live"
@@ -19,8 +19,9 @@ help:
 	@echo "make feed       live traffic, 2,000 rows/s into each table, Ctrl-C ends [ARGS='--rate 500 --seconds 60']"
 	@echo "make backfill   FROM=2026-11-01 TO=2026-11-10                     [ARGS='--reprocess completed']"
 	@echo "make test       lint, type check and all tests; make lint | typecheck | format for one of them"
-	@echo "make bench-daily | bench-backfill DAYS=60 | bench-realtime [ARGS=--quick]"
+	@echo "make bench-daily | bench-backfill DAYS=60 | bench-realtime [ARGS=--quick] | bench-clickhouse"
 	@echo "make soak MINUTES=30   the live loops under traffic, kills and stalls; figures must be exact in the end"
+	@echo "make soak-clickhouse   the embedded ClickHouse under kills and under 24 clients"
 	@echo "make clean      stop, remove all data and caches; make distclean also the installed packages"
 
 install: $(STAMP)
@@ -84,9 +85,17 @@ bench-backfill: install
 bench-realtime: install
 	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.realtime $(ARGS)
 
+bench-clickhouse: install
+	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.clickhouse $(ARGS)
+
 # Traffic, random kills and stalls of every part, and exact figures in the end; leaves nothing behind.
 soak: install
 	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.soak $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
+# The embedded ClickHouse alone: rounds of kill -9 under writers, then a minute of 24 clients.
+soak-clickhouse: install
+	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.clickhouse_soak kills
+	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.clickhouse_soak load
 
 # Two processes on a small machine, since the end-to-end tests mostly wait; each has servers of its own.
 test: lint typecheck
