@@ -9,7 +9,9 @@ what they were in the beginning.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import random
 import shutil
 import signal
@@ -18,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +28,9 @@ from tests.e2e.conftest import UNCAPPED, RunningStack, own_environment
 from tests.e2e.live import LOOPS, Feed, Live, WindowReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    import psutil
 
 # A hand-over now and then, too.
 _REALTIME = {
@@ -38,6 +43,7 @@ _REALTIME = {
     },
 }
 _IDLE_SECONDS = 60.0
+_LOOKS = 20
 
 
 @dataclass
@@ -47,17 +53,28 @@ class Usage:
     memory: dict[str, float]
     files: dict[str, int]
     keys: int
+    kinds: dict[str, Counter[str]]
 
     @classmethod
-    def of(cls, live: Live) -> Usage:
-        memory, files = {}, {}
+    def at_rest(cls, live: Live) -> Usage:
+        """Look for some seconds, and take the least: a merge holds hundreds of files, but not for long."""
+        looks = [cls._of(live)]
+        while len(looks) < _LOOKS:
+            time.sleep(1.0)
+            looks.append(cls._of(live))
+        return min(looks, key=lambda look: look.files["clickhouse"])
+
+    @classmethod
+    def _of(cls, live: Live) -> Usage:
+        memory, files, kinds = {}, {}, {}
         for name in ("airflow-triggerer", "clickhouse", "valkey"):
             part = live.part(name)
             family = [part, *part.children(recursive=True)]
             memory[name] = sum(process.memory_full_info().pss for process in family) / 2**20
-            files[name] = sum(process.num_fds() for process in family)
+            kinds[name] = Counter(chain.from_iterable(map(_open_kinds, family)))
+            files[name] = kinds[name].total()
         with live.valkey() as client:
-            return cls(memory, files, int(client.dbsize()))
+            return cls(memory, files, int(client.dbsize()), kinds)
 
     def show(self, title: str) -> None:
         parts = ", ".join(f"{name} {self.memory[name]:.0f} MB {self.files[name]} files" for name in self.memory)
@@ -152,7 +169,7 @@ def soak(live: Live, *, minutes: float, rate: int, seed: int, ledger: Path) -> b
     with WindowReader(live.valkey, live.prefix) as reader:
         try:
             live.wait_for_ticks()
-            before = Usage.of(live)
+            before = Usage.at_rest(live)
             before.show("at the start")
             ends = time.monotonic() + minutes * 60
             while time.monotonic() < ends:
@@ -162,7 +179,7 @@ def soak(live: Live, *, minutes: float, rate: int, seed: int, ledger: Path) -> b
             live.stop_triggerers()
             feed.stop()
         live.wait_for_ticks(ticks=3)
-    after = Usage.of(live)
+    after = Usage.at_rest(live)
     after.show("at the end  ")
     print("done:", ", ".join(f"{count} x {name}" for name, count in sorted(disturber.done.items())))
     return all([compare(live, feed, reader), not_grown(before, after)])
@@ -201,7 +218,17 @@ def not_grown(before: Usage, after: Usage) -> bool:
         if after.memory[name] > 1.5 * before.memory[name] + 100 or after.files[name] > 1.5 * before.files[name] + 50
     ]
     print(f"growth: {', '.join(grown) + ' HAS GROWN' if grown else 'none'}")
+    for name in grown:
+        print(f"  {name} has more of: {(after.kinds[name] - before.kinds[name]).most_common(10)}")
     return not grown
+
+
+def _open_kinds(process: psutil.Process) -> Iterator[str]:
+    """Yield for each open file what it is: sockets and pipes by their kind, files by their ending."""
+    for entry in Path(f"/proc/{process.pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            target = os.readlink(entry)
+            yield Path(target).suffix or Path(target).name if target.startswith("/") else target.partition(":")[0]
 
 
 def idle_queries(live: Live) -> str:
