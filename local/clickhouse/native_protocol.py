@@ -8,7 +8,7 @@ parameters.
 from __future__ import annotations
 
 import struct
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -95,7 +95,13 @@ class Progress:
 
     def since(self, earlier: Progress) -> Progress:
         """What was done after `earlier`; counters that the engine set back count as unchanged."""
-        return Progress(*(max(0, now - then) for now, then in zip(astuple(self), astuple(earlier), strict=True)))
+        return Progress(
+            max(0, self.read_rows - earlier.read_rows),
+            max(0, self.read_bytes - earlier.read_bytes),
+            max(0, self.total_rows - earlier.total_rows),
+            max(0, self.written_rows - earlier.written_rows),
+            max(0, self.written_bytes - earlier.written_bytes),
+        )
 
 
 def read_hello(source: ByteSource) -> ClientHello:
