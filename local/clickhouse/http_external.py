@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 _DEFAULT_NAME = "_data"
 _DEFAULT_FORMAT = "TabSeparated"
-_TYPE_TOKEN = re.compile(r"'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`|.", re.DOTALL)
+# A quote without its end goes on to the end of the text, and the engine says so.
+_TYPE_TOKEN = re.compile(r"'(?:[^'\\]++|\\(?:.|\Z))*+(?:'|\Z)|`(?:[^`\\]++|\\(?:.|\Z))*+(?:`|\Z)|.", re.DOTALL)
 
 
 @dataclass
