@@ -5,16 +5,12 @@ from __future__ import annotations
 import contextlib
 import gzip
 import http.client
-import json
 import os
 import select
 import socket
-import subprocess
-import sys
 import threading
 import time
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +19,7 @@ import pytest
 import zstandard
 
 from local.clickhouse.native_compression import Method, compress
+from local.clickhouse.testing import Server, running_server
 from tests.integration.clickhouse.plain_http import Http, Reply, basic
 
 if TYPE_CHECKING:
@@ -35,37 +32,16 @@ _MIB = 1024 * 1024
 _LONG = "SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1"
 _BIG = "SELECT repeat('x', 1000) FROM numbers(200000)"
 _BOMB_BYTES = 256 * _MIB
-_SERVE = """
-import json, sys
-from pathlib import Path
-from local.clickhouse.config import Credentials
-from local.clickhouse.limits import Limits
-from local.clickhouse.server import ServerOptions, serve
-directory, limits = Path(sys.argv[1]), json.loads(sys.argv[2])
-serve(ServerOptions(directory, Credentials("tester", "local-test"), "test", ready_file=directory / "ready.json",
-                    limits=Limits(**limits)))
-"""
 
 
-@dataclass(frozen=True)
-class Bounded:
-    """A server with limits of its own."""
+def spooled(server: Server) -> list[str]:
+    return os.listdir(server.log_path.parent / "spool")
 
-    host: str
-    http_port: int
-    pid: int
-    spool: Path
-    user: str = "tester"
-    password: str = "local-test"
-    database: str = "test"
 
-    def spooled(self) -> list[str]:
-        return os.listdir(self.spool)
-
-    def peak_memory(self) -> int:
-        """The most memory the process ever had, in bytes."""
-        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+def peak_memory(server: Server) -> int:
+    """The most memory the process ever had, in bytes."""
+    status = Path(f"/proc/{server.pid}/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -77,28 +53,16 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 
 @contextlib.contextmanager
-def bounded_server(directory: Path, **limits: float) -> Iterator[Bounded]:
-    log_path = directory / "server.log"
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE, str(directory), json.dumps(limits)], cwd=_ROOT, stdout=log, stderr=log
-        )
-    try:
-        ready = directory / "ready.json"
-        eventually(lambda: ready.exists() or process.poll() is not None)
-        assert process.poll() is None, log_path.read_text()
-        port = json.loads(ready.read_text())["http_port"]
-        yield Bounded("127.0.0.1", port, process.pid, directory / "spool")
-        process.terminate()
-        assert process.wait(20) == 0
-        assert "Traceback" not in log_path.read_text()
-    finally:
-        process.kill()
-        process.wait()
+def bounded_server(directory: Path, **limits: float) -> Iterator[Server]:
+    lines = [f"{name} = {value}" for name, value in limits.items()]
+    with running_server(directory, config="\n".join(["[limits]", *lines])) as server:
+        yield server
+    assert server.process.returncode == 0
+    assert "Traceback" not in server.log_path.read_text()
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bounded]:
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with little patience."""
     with bounded_server(
         tmp_path_factory.mktemp("small"),
@@ -114,18 +78,18 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bounded]:
 
 
 @pytest.fixture(scope="module")
-def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bounded]:
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A patient server that runs one statement at a time."""
     with bounded_server(tmp_path_factory.mktemp("narrow"), max_concurrent_statements=1) as running:
         Http(running).ask("CREATE TABLE t (a String) ENGINE = MergeTree ORDER BY a")
         yield running
 
 
-def connect(server: Bounded | Server) -> http.client.HTTPConnection:
+def connect(server: Server) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(server.host, server.http_port, timeout=20)
 
 
-def begin(server: Bounded | Server, sql: str, **params: str) -> http.client.HTTPConnection:
+def begin(server: Server, sql: str, **params: str) -> http.client.HTTPConnection:
     """Send a statement, and do not read its reply."""
     connection = connect(server)
     url = "/?" + "&".join(f"{name}={value}" for name, value in {"database": server.database, **params}.items())
@@ -133,7 +97,7 @@ def begin(server: Bounded | Server, sql: str, **params: str) -> http.client.HTTP
     return connection
 
 
-def begin_insert(server: Bounded | Server, table: str = "t", **params: str) -> http.client.HTTPConnection:
+def begin_insert(server: Server, table: str = "t", **params: str) -> http.client.HTTPConnection:
     """Send the first part of an insert in chunks, without its end."""
     connection = connect(server)
     url = "/?" + "&".join(f"{name}={value}" for name, value in {"database": server.database, **params}.items())
@@ -150,17 +114,17 @@ def send_chunk(connection: http.client.HTTPConnection, data: bytes) -> None:
     connection.send(b"%x\r\n%s\r\n" % (len(data), data))
 
 
-def running(server: Bounded | Server, query_id: str) -> bool:
+def running(server: Server, query_id: str) -> bool:
     sql = "SELECT count() FROM system.processes WHERE Settings['log_comment'] = {id:String}"
     return Http(server).ask(sql, param_id=query_id) == "1"
 
 
-def kill(server: Bounded, query_id: str) -> None:
+def kill(server: Server, query_id: str) -> None:
     Http(server).ask("KILL QUERY WHERE query_id = {id:String} SYNC", param_id=query_id)
 
 
 @contextlib.contextmanager
-def long_query(server: Bounded) -> Iterator[None]:
+def long_query(server: Server) -> Iterator[None]:
     """Something that runs until the end of the block."""
     query_id = str(uuid.uuid4())
     connection = begin(server, _LONG, query_id=query_id)
@@ -172,7 +136,7 @@ def long_query(server: Bounded) -> Iterator[None]:
 
 
 class TestSize:
-    def test_a_body_over_the_limit_is_refused_and_the_connection_goes_on(self, small: Bounded) -> None:
+    def test_a_body_over_the_limit_is_refused_and_the_connection_goes_on(self, small: Server) -> None:
         connection = connect(small)
         account = basic(small.user, small.password)
         connection.request("POST", "/?query=INSERT+INTO+test.t+FORMAT+TSV", b"x\n" * _MIB, account)
@@ -182,9 +146,9 @@ class TestSize:
         connection.request("POST", "/", b"SELECT count() FROM test.t", account)
         assert connection.getresponse().read() == b"0\n"
         connection.close()
-        assert small.spooled() == []
+        assert spooled(small) == []
 
-    def test_a_body_of_the_limit_is_taken(self, small: Bounded) -> None:
+    def test_a_body_of_the_limit_is_taken(self, small: Server) -> None:
         table = "exact"
         Http(small).ask(f"CREATE TABLE {table} (a String) ENGINE = Memory")
         body = b"x" * (_MIB - 1) + b"\n"
@@ -201,41 +165,41 @@ class TestSize:
         ],
     )
     def test_a_decompression_bomb_fills_neither_memory_nor_disk(
-        self, small: Bounded, coding: str, compressed: Callable[[bytes], bytes]
+        self, small: Server, coding: str, compressed: Callable[[bytes], bytes]
     ) -> None:
-        before = small.peak_memory()
+        before = peak_memory(small)
         reply = Http(small).request(
             query="INSERT INTO test.t FORMAT RawBLOB",
             body=compressed(bytes(_BOMB_BYTES)),
             headers={**basic(small.user, small.password), "Content-Encoding": coding},
         )
         assert (reply.status, reply.headers["x-clickhouse-exception-code"]) == (413, "307")
-        assert small.peak_memory() - before < 100 * _MIB
-        assert small.spooled() == []
+        assert peak_memory(small) - before < 100 * _MIB
+        assert spooled(small) == []
         assert Http(small).ask("SELECT count() FROM t") == "0"
 
-    def test_nor_does_one_in_clickhouses_own_frames(self, small: Bounded) -> None:
-        before = small.peak_memory()
+    def test_nor_does_one_in_clickhouses_own_frames(self, small: Server) -> None:
+        before = peak_memory(small)
         plain = zstandard.compress(bytes(_BOMB_BYTES))
         frame = next(compress(plain[:10], Method.ZSTD))
         # A frame that announces what the bomb holds. Its checksum is wrong, but that is not even looked at.
         announced = frame[:17] + (9 + len(plain)).to_bytes(4, "little") + (200 * _MIB).to_bytes(4, "little") + plain
         reply = Http(small).request(query="INSERT INTO test.t FORMAT RawBLOB", body=announced, decompress="1")
         assert (reply.status, reply.headers["x-clickhouse-exception-code"]) == (413, "307")
-        assert small.peak_memory() - before < 100 * _MIB
+        assert peak_memory(small) - before < 100 * _MIB
 
-    def test_the_files_of_a_form_count_as_well(self, small: Bounded) -> None:
+    def test_the_files_of_a_form_count_as_well(self, small: Server) -> None:
         body = (
             b'--b\r\nContent-Disposition: form-data; name="x"; filename="x"\r\n\r\n' + b"1\n" * _MIB + b"\r\n--b--\r\n"
         )
         headers = {**basic(small.user, small.password), "Content-Type": "multipart/form-data; boundary=b"}
         reply = Http(small).request(query="SELECT 1", body=body, headers=headers, x_types="UInt8")
         assert (reply.status, reply.headers["x-clickhouse-exception-code"]) == (413, "307")
-        assert small.spooled() == []
+        assert spooled(small) == []
 
 
 class TestTimes:
-    def test_a_client_that_stalls_amid_its_body_is_given_up(self, small: Bounded) -> None:
+    def test_a_client_that_stalls_amid_its_body_is_given_up(self, small: Server) -> None:
         query_id, session = str(uuid.uuid4()), str(uuid.uuid4())
         connection = begin_insert(small, query_id=query_id, session_id=session)
         eventually(lambda: running(small, query_id))
@@ -245,10 +209,10 @@ class TestTimes:
         assert response.getheader("Connection") == "close"
         connection.close()
         eventually(lambda: not running(small, query_id))
-        assert small.spooled() == []
+        assert spooled(small) == []
         assert Http(small).ask("SELECT count() FROM t", session_id=session, session_check="1") == "0"
 
-    def test_its_thread_serves_others_again(self, small: Bounded) -> None:
+    def test_its_thread_serves_others_again(self, small: Server) -> None:
         # More clients, one after the other, than the server has threads.
         for _ in range(2):
             stalled = [begin_insert(small) for _ in range(5)]
@@ -258,7 +222,7 @@ class TestTimes:
         assert Http(small).ask("SELECT 1") == "1"
 
     @pytest.mark.parametrize("settings", [{}, {"wait_end_of_query": "1"}, {"default_format": "JSON"}])
-    def test_a_client_that_does_not_read_its_reply_is_given_up(self, small: Bounded, settings: dict[str, str]) -> None:
+    def test_a_client_that_does_not_read_its_reply_is_given_up(self, small: Server, settings: dict[str, str]) -> None:
         query_id, session = str(uuid.uuid4()), str(uuid.uuid4())
         connection = begin(small, _BIG, query_id=query_id, session_id=session, **settings)
         asked = {"session_id": session, "session_check": "1"}
@@ -266,18 +230,18 @@ class TestTimes:
         eventually(lambda: Http(small).post("SELECT 1", **asked).status == 500)
         eventually(lambda: Http(small).post("SELECT 1", **asked).status == 200)
         assert not running(small, query_id)
-        assert small.spooled() == []
+        assert spooled(small) == []
         with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
             connection.getresponse().read()
         connection.close()
 
     @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nHost: x\r\n"])
-    def test_a_connection_without_a_whole_head_is_closed(self, small: Bounded, sent: bytes) -> None:
+    def test_a_connection_without_a_whole_head_is_closed(self, small: Server, sent: bytes) -> None:
         with socket.create_connection((small.host, small.http_port), timeout=10) as sock:
             sock.sendall(sent)
             assert sock.recv(100) == b""
 
-    def test_nor_does_sending_it_drop_by_drop_help(self, small: Bounded) -> None:
+    def test_nor_does_sending_it_drop_by_drop_help(self, small: Server) -> None:
         with socket.create_connection((small.host, small.http_port), timeout=10) as sock:
             sock.sendall(b"GET / HTTP/1.1\r\nX: ")
             deadline = time.monotonic() + 10
@@ -288,7 +252,7 @@ class TestTimes:
             with contextlib.suppress(ConnectionResetError):
                 assert sock.recv(100) == b""
 
-    def test_a_connection_is_closed_when_no_request_follows(self, small: Bounded) -> None:
+    def test_a_connection_is_closed_when_no_request_follows(self, small: Server) -> None:
         with socket.create_connection((small.host, small.http_port), timeout=10) as sock:
             sock.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
             received = b""
@@ -296,13 +260,13 @@ class TestTimes:
                 received += piece
         assert received.endswith(b"Ok.\n")
 
-    def test_a_statement_may_take_longer_than_that(self, small: Bounded) -> None:
+    def test_a_statement_may_take_longer_than_that(self, small: Server) -> None:
         sql = "SELECT sum(sleepEachRow(0.5)) FROM numbers(5) SETTINGS max_block_size = 1"
         assert Http(small).ask(sql) == "0"
 
 
 class TestConnections:
-    def test_one_too_many_is_told_so_and_others_go_on(self, small: Bounded) -> None:
+    def test_one_too_many_is_told_so_and_others_go_on(self, small: Server) -> None:
         account = basic(small.user, small.password)
 
         def select_one(connection: http.client.HTTPConnection) -> int:
@@ -335,14 +299,14 @@ class TestConnections:
 
 
 class TestTurns:
-    def test_who_waits_too_long_is_refused(self, small: Bounded) -> None:
+    def test_who_waits_too_long_is_refused(self, small: Server) -> None:
         with long_query(small):
             for sql in ("SELECT 1", "INSERT INTO t VALUES ('x')"):
                 reply = Http(small).post(sql)
                 assert (reply.status, reply.headers["x-clickhouse-exception-code"]) == (503, "202")
         assert Http(small).ask("SELECT count() FROM t") == "0"
 
-    def test_a_statement_waits_for_its_turn(self, narrow: Bounded) -> None:
+    def test_a_statement_waits_for_its_turn(self, narrow: Server) -> None:
         replies: list[Reply] = []
         waiting = threading.Thread(target=lambda: replies.append(Http(narrow).post("SELECT 1")))
         with long_query(narrow):
@@ -351,7 +315,7 @@ class TestTurns:
         waiting.join(10)
         assert [reply.body for reply in replies] == [b"1\n"]
 
-    def test_inserts_hold_no_turn_while_their_client_sends(self, narrow: Bounded) -> None:
+    def test_inserts_hold_no_turn_while_their_client_sends(self, narrow: Server) -> None:
         ids = [str(uuid.uuid4()) for _ in range(3)]
         connections = [begin_insert(narrow, query_id=query_id) for query_id in ids]
         eventually(lambda: all(running(narrow, query_id) for query_id in ids))
@@ -359,9 +323,9 @@ class TestTurns:
         for connection in connections:
             connection.close()
         eventually(lambda: not any(running(narrow, query_id) for query_id in ids))
-        assert narrow.spooled() == []
+        assert spooled(narrow) == []
 
-    def test_an_insert_whose_client_leaves_the_queue_is_not_stored(self, narrow: Bounded) -> None:
+    def test_an_insert_whose_client_leaves_the_queue_is_not_stored(self, narrow: Server) -> None:
         query_id = str(uuid.uuid4())
         connection = begin_insert(narrow, query_id=query_id)
         eventually(lambda: running(narrow, query_id))
@@ -369,10 +333,10 @@ class TestTurns:
             connection.send(b"0\r\n\r\n")
             assert select.select([connection.sock], [], [], 0.3)[0] == []
             connection.close()
-            eventually(lambda: narrow.spooled() == [])
+            eventually(lambda: spooled(narrow) == [])
         assert Http(narrow).ask("SELECT count() FROM t") == "0"
 
-    def test_a_client_that_leaves_the_queue_frees_its_session(self, narrow: Bounded) -> None:
+    def test_a_client_that_leaves_the_queue_frees_its_session(self, narrow: Server) -> None:
         session = str(uuid.uuid4())
         asked = {"session_id": session, "query": "SELECT 1 FROM system.processes LIMIT 1"}
         with long_query(narrow):
@@ -383,7 +347,7 @@ class TestTurns:
             eventually(lambda: Http(narrow).request(**asked).status == 200)
 
     @pytest.mark.parametrize("settings", [{"default_format": "JSON"}, {"wait_end_of_query": "1"}])
-    def test_a_result_that_is_complete_holds_no_turn(self, narrow: Bounded, settings: dict[str, str]) -> None:
+    def test_a_result_that_is_complete_holds_no_turn(self, narrow: Server, settings: dict[str, str]) -> None:
         connection = begin(narrow, _BIG, **settings)
         # Its reply has begun, so the engine is done with it; the rest is not read.
         response = connection.getresponse()
@@ -391,12 +355,12 @@ class TestTurns:
         assert Http(narrow).ask("SELECT 1") == "1"
         connection.close()
 
-    def test_a_statement_that_asks_for_types_itself_does_not_wait_for_itself(self, narrow: Bounded) -> None:
+    def test_a_statement_that_asks_for_types_itself_does_not_wait_for_itself(self, narrow: Server) -> None:
         sql = "SELECT toDateTime(0, 'Europe/Paris') AS d"
         reply = Http(narrow).post(sql, default_format="Native", client_protocol_version="54405")
         assert b"DateTime('Europe/Paris')" in reply.body
 
-    def test_an_insert_that_is_killed_before_its_data_is_complete_is_not_stored(self, narrow: Bounded) -> None:
+    def test_an_insert_that_is_killed_before_its_data_is_complete_is_not_stored(self, narrow: Server) -> None:
         query_id = str(uuid.uuid4())
         connection = begin_insert(narrow, query_id=query_id)
         eventually(lambda: running(narrow, query_id))

@@ -12,7 +12,7 @@ import pytest
 from clickhouse_driver.errors import ErrorCodes, ServerException
 from clickhouse_driver.protocol import ServerPacketTypes
 
-from tests.integration.clickhouse.configured import configured_server
+from local.clickhouse.testing import running_server
 from tests.integration.clickhouse.native_client import DEADLINE_SECONDS, Packets, connected, until
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _MEBIBYTE = 1024 * 1024
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server for one statement at a time, which takes a mebibyte and waits for its clients."""
     config = f"[limits]\nmax_concurrent_statements = 1\nqueue_seconds = 1\nmax_request_bytes = {_MEBIBYTE}\n"
-    with configured_server(tmp_path_factory.mktemp("patient"), config) as running:
+    with running_server(tmp_path_factory.mktemp("patient"), config=config) as running:
         yield running
 
 
@@ -38,7 +38,7 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server for one statement at a time, which gives its clients one second."""
     config = "[limits]\nmax_concurrent_statements = 1\nqueue_seconds = 60\nidle_seconds = 1.0\nstalled_seconds = 1\n"
-    with configured_server(tmp_path_factory.mktemp("strict"), config) as running:
+    with running_server(tmp_path_factory.mktemp("strict"), config=config) as running:
         yield running
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -61,7 +62,12 @@ def test_both_protocols_answer_once_it_is_ready_and_share_the_data(tmp_path: Pat
         assert http_client.ask("SELECT sum(a), timezone() FROM t") == "3\tAmerica/New_York"
     assert server.process.returncode == 0
     assert not (tmp_path / "ready.json").exists()
-    assert "p w'" not in (tmp_path / "server.log").read_text()
+    log = (tmp_path / "server.log").read_text()
+    assert "p w'" not in log
+    ports = f"HTTP {server.http_port}, native {server.tcp_port}"
+    assert re.fullmatch(
+        rf"ClickHouse answers on 127\.0\.0\.1: {ports} \(pid {server.pid}, [\d.]+ s\)", log.split("\n")[0]
+    )
 
 
 def test_a_second_server_on_the_folder_is_refused_with_words(tmp_path: Path) -> None:

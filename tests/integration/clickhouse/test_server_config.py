@@ -13,7 +13,7 @@ from clickhouse_driver.errors import ErrorCodes, ServerException
 
 from local.clickhouse.config import EngineConfig
 from local.clickhouse.limits import Limits
-from tests.integration.clickhouse.configured import configured_server
+from local.clickhouse.testing import running_server
 from tests.integration.clickhouse.native_client import connected
 from tests.integration.clickhouse.plain_http import Http
 
@@ -37,7 +37,7 @@ def _serve(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_statement_that_needs_more_memory_than_it_may_fails_and_the_server_lives(tmp_path: Path) -> None:
     config = f"[engine]\nmax_statement_memory_bytes = {100 * _MEGABYTE}\n"
-    with configured_server(tmp_path, config) as server, connected(server) as client:
+    with running_server(tmp_path, config=config) as server, connected(server) as client:
         for _ in range(2):
             with pytest.raises(ServerException) as caught:
                 client.execute(_HUNGRY)
@@ -52,7 +52,7 @@ def test_a_statement_that_needs_more_memory_than_it_may_fails_and_the_server_liv
 
 def test_all_statements_together_stay_within_the_servers_memory(tmp_path: Path) -> None:
     config = f"[engine]\nmax_server_memory_bytes = {600 * _MEGABYTE}\n"
-    with configured_server(tmp_path, config) as server, connected(server) as client:
+    with running_server(tmp_path, config=config) as server, connected(server) as client:
         with pytest.raises(ServerException, match="total") as caught:
             client.execute(_HUNGRY.replace("20000000", "100000000"))
         assert caught.value.code == ErrorCodes.MEMORY_LIMIT_EXCEEDED
@@ -60,7 +60,7 @@ def test_all_statements_together_stay_within_the_servers_memory(tmp_path: Path) 
 
 
 def test_without_the_log_of_queries_there_is_none(tmp_path: Path) -> None:
-    with configured_server(tmp_path, "[engine]\nquery_log = false\n") as server, connected(server) as client:
+    with running_server(tmp_path, config="[engine]\nquery_log = false\n") as server, connected(server) as client:
         client.execute("SYSTEM FLUSH LOGS")
         assert client.execute("EXISTS TABLE system.query_log") == [(0,)]
 
