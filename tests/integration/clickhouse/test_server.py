@@ -125,7 +125,7 @@ def test_a_running_statement_ends_before_the_server_does(tmp_path: Path) -> None
         asked = "SELECT count() FROM system.processes WHERE Settings['log_comment'] = 'last'"
         eventually(lambda: http_client.ask(asked) == "1")
         server.process.terminate()
-        assert server.process.wait(20) == 0
+        assert server.process.wait(60) == 0
         thread.join(5)
     assert [reply.body for reply in replies] == [b"0\n1\n2\n"]
 
