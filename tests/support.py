@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from maxy.macros import statistics_day, valkey_prefix
 from scripts.migrate import TtlDays, migrate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
     from airflow.sdk import DAG, BaseOperator
@@ -118,14 +117,3 @@ def run_dag(dag: DAG, **options: Any) -> dict[str, Any]:
     :return: what each task would push as XCom.
     """
     return {task.task_id: run_task(task, **options) for task in dag.topological_sort()}
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str, *, interval: float = 0.3) -> None:
-    """Wait for something that other processes do.
-
-    :raises AssertionError: naming it, if it has not come about in time.
-    """
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
-        time.sleep(interval)

@@ -165,10 +165,18 @@ class Engine:
 
     def pass_on_kills(self) -> None:
         """Cancel the inserts that were killed while their data was still to come: the engine does not tell them."""
-        for query_id in self.execute(
-            "SELECT Settings['log_comment'] FROM system.processes WHERE is_cancelled"
-        ).splitlines():
-            self.kill(query_id)
+        with self._lock:
+            waiting = [ticket for ticket in self._tickets.values() if ticket.waits_for_data]
+        if not any(ticket.is_known_by_comment for ticket in waiting):
+            return
+        # A killed one is marked for a moment, and then gone.
+        running = self._ask("SELECT hex(Settings['log_comment']) FROM system.processes WHERE NOT is_cancelled")
+        alive = set(running.split())
+        for ticket in waiting:
+            is_alive = ticket.query_id.encode().hex().upper() in alive
+            # Looked at again: meanwhile it may have gone on to store its data.
+            if ticket.is_known_by_comment and not is_alive and ticket.waits_for_data:
+                ticket.cancelled.set()
 
     def running(self) -> list[RunningStatement]:
         """The statements that run now, oldest first."""
@@ -210,7 +218,7 @@ class Engine:
         # The engine gives every statement an id of its own. Ours travels as its log comment. Only a statement that sets
         # that comment itself is found by its text: others may run the same text at the same time.
         conditions = [f"Settings['log_comment'] = {quote_string(ticket.query_id)}"]
-        if "log_comment" in ticket.sql or ticket.settings["log_comment"] != ticket.query_id:
+        if not ticket.is_known_by_comment:
             conditions.append(f"startsWith(query, {quote_string(ticket.sql)})")
         return any(self._ask(f"KILL QUERY WHERE {condition} ASYNC") for condition in conditions)
 

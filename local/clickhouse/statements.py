@@ -94,6 +94,13 @@ class Ticket:
         self.started = time.monotonic()
         self.cancelled = threading.Event()
         self.ended = threading.Event()
+        # An insert that the engine knows of, and whose data has not come yet.
+        self.waits_for_data = False
+
+    @property
+    def is_known_by_comment(self) -> bool:
+        """Whether the engine knows it by its id, as the log comment. A statement may set a comment of its own."""
+        return self.settings["log_comment"] == self.query_id and "log_comment" not in self.sql
 
     def check(self) -> None:
         """Raise when somebody cancelled it."""
@@ -372,6 +379,7 @@ class InsertStream(_Statement):
                 self._set_parameters(parameters)
                 # Started so that an unknown table or column is reported before any data is sent.
                 self._handle = self._connection.send_insert(sql, fmt)
+            ticket.waits_for_data = True
         except BaseException:
             self._finish()
             raise
@@ -417,6 +425,7 @@ class InsertStream(_Statement):
             self._connection.query(f"SET param_{name} = {quote_string(value)}", "Null")
 
     def _abandon(self) -> None:
+        self._ticket.waits_for_data = False
         handle, self._handle = self._handle, None
         if handle is not None:
             self._connection.insert_cancel(handle)

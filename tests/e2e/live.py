@@ -27,7 +27,7 @@ from local.commands import wait_for_dag
 from maxy.valkey.keys import KeyTemplate
 from scripts.backfill import ApiError
 from tests.oracle import expected_statistics
-from tests.support import wait_until
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

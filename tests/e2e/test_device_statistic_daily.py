@@ -20,7 +20,8 @@ from local.sample_data.bulk import fill_page_flow_day
 from local.sample_data.generator import SampleData, page_flow_rows
 from scripts.backfill import ApiError
 from tests.oracle import expected_statistics
-from tests.support import hashes, wait_until
+from tests.support import hashes
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
-from typing import TYPE_CHECKING
 
 import pytest
 
 from local.clickhouse.errors import EngineError
 from local.clickhouse.limits import Limits, StatementGate
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for other threads, at most ten seconds."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+from tests.waiting import eventually
 
 
 class Visitors:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from clickhouse_driver.protocol import ServerPacketTypes
 from clickhouse_driver.result import QueryInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from local.clickhouse.testing import Server
 
@@ -74,14 +73,6 @@ class Packets:
         packets = self.answer()
         assert packets[-1].type == ServerPacketTypes.END_OF_STREAM, packets[-1].exception
         return [row for packet in packets if packet.block for row in packet.block.get_rows()]
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition of a real server."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {DEADLINE_SECONDS:.0f} s"
-        time.sleep(0.02)
 
 
 def is_running(client: Client, query_id: str) -> bool:

@@ -15,9 +15,10 @@ from local.clickhouse.engine import Engine, EngineSession
 from local.clickhouse.errors import EngineError
 from local.clickhouse.http_sessions import SessionStore
 from local.clickhouse.statements import Ticket
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _LONG = "SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1"
@@ -68,14 +69,6 @@ def ask(
 
 def count(session: EngineSession, table: str) -> int:
     return int(ask(session, f"SELECT count() FROM {table}"))
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for a condition of a real engine, at most ten seconds."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 10 s"
-        time.sleep(0.01)
 
 
 def test_a_large_result_comes_in_blocks_and_is_counted(session: EngineSession) -> None:

@@ -7,7 +7,6 @@ import gzip
 import http.client
 import json
 import socket
-import time
 import uuid
 import zlib
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ import zstandard
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
 from tests.integration.clickhouse.plain_http import Http, basic
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,14 +44,6 @@ _DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "lz4": lz4.frame.decompress,
     "zstd": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
 }
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for a condition of a real server, at most ten seconds."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 10 s"
-        time.sleep(0.02)
 
 
 def running(http_client: Http, query_id: str) -> bool:

@@ -21,6 +21,7 @@ import zstandard
 from local.clickhouse.native_compression import Method, compress
 from local.clickhouse.testing import Server, running_server
 from tests.integration.clickhouse.plain_http import Http, Reply, basic
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,14 +43,6 @@ def peak_memory(server: Server) -> int:
     """The most memory the process ever had, in bytes."""
     status = Path(f"/proc/{server.pid}/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for a condition of a real server, at most ten seconds."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 10 s"
-        time.sleep(0.02)
 
 
 @contextlib.contextmanager

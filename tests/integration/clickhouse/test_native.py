@@ -23,7 +23,8 @@ from local.clickhouse.config import Credentials
 from local.clickhouse.limits import Limits, StatementGate
 from local.clickhouse.native_protocol import exception_packet
 from local.clickhouse.testing import running_server
-from tests.integration.clickhouse.native_client import DEADLINE_SECONDS, Packets, connected, is_running, until
+from tests.integration.clickhouse.native_client import DEADLINE_SECONDS, Packets, connected, is_running
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -307,7 +308,7 @@ def test_a_client_that_leaves_in_the_middle_of_an_insert_stores_nothing(
             block = b"\x02\x00\x01\x00\x02\xff\xff\xff\xff\x00\x01\x01\x01a\x06UInt32\x07\x00\x00\x00"
             packets.connection.socket.sendall(block[:cut])
     # An id is free again once its statement has ended.
-    until(lambda: _id_is_free(client, table, query_id), "the end of the insert")
+    eventually(lambda: _id_is_free(client, table, query_id), "the end of the insert")
     assert client.execute(f"SELECT * FROM {table}") == [(42,)]
 
 
@@ -338,7 +339,7 @@ def test_another_client_may_kill(server: Server, client: Client) -> None:
     query_id = f"it's {uuid.uuid4()}"
     with ThreadPoolExecutor(1) as pool, connected(server) as victim:
         result = pool.submit(victim.execute, "SELECT count() FROM system.numbers", query_id=query_id)
-        until(lambda: is_running(client, query_id), "the start of the query")
+        eventually(lambda: is_running(client, query_id), "the start of the query")
         client.execute("KILL QUERY WHERE query_id = %(id)s SYNC", {"id": query_id})
         with pytest.raises(ServerException) as caught:
             result.result(DEADLINE_SECONDS)
@@ -349,8 +350,8 @@ def test_the_query_of_a_client_that_left_is_ended(server: Server, client: Client
     query_id = str(uuid.uuid4())
     with connected(server) as leaving:
         Packets(leaving).query("SELECT count() FROM system.numbers", query_id)
-        until(lambda: is_running(client, query_id), "the start of the query")
-    until(lambda: not is_running(client, query_id), "the end of the query")
+        eventually(lambda: is_running(client, query_id), "the start of the query")
+    eventually(lambda: not is_running(client, query_id), "the end of the query")
 
 
 def test_what_a_client_sets_lives_as_long_as_its_connection(server: Server, client: Client) -> None:
@@ -506,7 +507,7 @@ def test_a_server_that_stops_lets_a_statement_end_and_idle_clients_go(tmp_path: 
     ):
         idle.execute("SELECT 1")
         result = pool.submit(busy.execute, "SELECT sleepEachRow(0.5) FROM numbers(3)", query_id="slow")
-        until(lambda: is_running(idle, "slow"), "the start of the query")
+        eventually(lambda: is_running(idle, "slow"), "the start of the query")
         stopping.process.terminate()
         assert result.result(DEADLINE_SECONDS) == [(0,)] * 3
         assert stopping.process.wait(DEADLINE_SECONDS) == 0

@@ -13,7 +13,8 @@ from clickhouse_driver.errors import ErrorCodes, ServerException
 from clickhouse_driver.protocol import ServerPacketTypes
 
 from local.clickhouse.testing import running_server
-from tests.integration.clickhouse.native_client import DEADLINE_SECONDS, Packets, connected, until
+from tests.integration.clickhouse.native_client import DEADLINE_SECONDS, Packets, connected
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,7 +187,7 @@ def test_who_says_hello_letter_by_letter_is_shown_out(strict: Server) -> None:
                 return False
 
         sock.sendall(b"\x00\xff\xff\x03")
-        until(is_shown_out, "the end of patience")
+        eventually(is_shown_out, "the end of patience")
 
 
 @pytest.mark.parametrize("piece", [b"", b"\x02\x00\x01\x00\x02\xff\xff\xff\xff\x00\x01\x01\x01a\x06UInt32\x07"])
@@ -207,7 +208,7 @@ def test_a_client_that_stalls_in_an_insert_is_given_up_and_leaves_nothing(strict
         assert driver.execute("SELECT count() FROM stalled", query_id=query_id) == [(0,)]
     assert not [name for name in _open_files(strict) if "/spool/" in name]
     # Closed by its thread, last of all.
-    until(lambda: _sockets(strict) <= before, "the end of its connection")
+    eventually(lambda: _sockets(strict) <= before, "the end of its connection")
 
 
 def test_a_client_that_does_not_read_its_result_is_given_up_and_its_turn_is_free(strict: Server) -> None:

@@ -7,18 +7,14 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from local.clickhouse.testing import running_server
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.waiting import eventually
 
 _ROOT = Path(__file__).resolve().parents[3]
 _PLUGIN = 'pytest_plugins = ["local.clickhouse.pytest_plugin"]\n'
@@ -108,14 +104,6 @@ def is_running(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for what other processes do, at most thirty seconds."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 30 s"
-        time.sleep(0.02)
 
 
 @pytest.fixture

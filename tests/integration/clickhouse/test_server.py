@@ -11,18 +11,14 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import clickhouse_driver
 import pytest
 
 from local.clickhouse.testing import Server, running_server
 from tests.integration.clickhouse.plain_http import Http, Reply
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.waiting import eventually
 
 _ROOT = Path(__file__).resolve().parents[3]
 
@@ -38,14 +34,6 @@ def command(*arguments: str, password: str = "secret-word") -> subprocess.Comple
         timeout=60,
         check=False,
     )
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for a condition of a real server, at most ten seconds."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 10 s"
-        time.sleep(0.02)
 
 
 def test_both_protocols_answer_once_it_is_ready_and_share_the_data(tmp_path: Path) -> None:
