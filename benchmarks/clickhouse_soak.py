@@ -21,6 +21,8 @@ from benchmarks.clickhouse_soak_load import Load
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_REST_SECONDS = 20.0
+
 
 def _say(line: str) -> None:
     print(line, flush=True)
@@ -51,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             killed = Kills(folder, seed=seed, report=_say).run(options.rounds)
             faults, summary = killed.faults, str(killed)
         else:
-            loaded = Load(folder, seed=seed, clients=options.clients, report=_say).run(options.seconds)
+            loaded = Load(folder, seed=seed, clients=options.clients, report=_say, rest=_REST_SECONDS).run(
+                options.seconds
+            )
             faults, summary = loaded.faults, str(loaded)
         for fault in faults[:20]:
             _say(f"FAULT: {fault}")

@@ -67,13 +67,17 @@ class Load:
     :param seed: decides what each client does; how they come in each other's way is up to the machine.
     :param clients: how many.
     :param report: takes lines on what is going on.
+    :param rest: seconds to leave the server alone before each look: the engine gives memory back some ten seconds late.
     """
 
-    def __init__(self, directory: Path, *, seed: int, clients: int, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, directory: Path, *, seed: int, clients: int, report: Callable[[str], None], rest: float = 0.0
+    ) -> None:
         self._directory = directory
         self._seed = seed
         self._clients = clients
         self._report = report
+        self._rest = rest
 
     def run(self, seconds: float) -> LoadResult:
         """Run so long."""
@@ -131,6 +135,7 @@ class Load:
 
     def _settled(self, server: Server, before: Usage | None, result: LoadResult) -> Usage:
         """What the process holds once nothing runs any more."""
+        time.sleep(self._rest)
         deadline = time.monotonic() + _QUIET_SECONDS
         while True:
             running, usage = self._running(server), Usage.of(server.pid)
