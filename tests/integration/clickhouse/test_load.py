@@ -10,6 +10,7 @@ import pytest
 from benchmarks.clickhouse_soak_clients import Client, HttpClient, NativeClient, Refused
 from benchmarks.clickhouse_soak_load import Load, growth
 from benchmarks.clickhouse_soak_usage import Usage
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +54,9 @@ def test_an_insert_that_waits_for_its_data_can_be_killed(
     killing = HttpClient(server)
     insert = inserting.begin(table, query_id=f"waits {table}")
     insert.send([(1, "a")])
+    # Over HTTP nothing tells the client that the server has begun with it.
+    running = f"SELECT count() FROM system.processes WHERE Settings['log_comment'] = 'waits {table}'"
+    eventually(lambda: killing.rows(running) == [[1]], "the insert begins")
     killer = threading.Thread(
         target=lambda: killing.rows(f"KILL QUERY WHERE query_id = 'waits {table}' ASYNC"), daemon=True
     )
