@@ -103,10 +103,12 @@ class Client(Protocol):
 
 
 @contextlib.contextmanager
-def _losses() -> Iterator[None]:
+def _losses(client: Client) -> Iterator[None]:
+    """Close a client whose connection broke, and say so."""
     try:
         yield
     except (OSError, EOFError, NetworkError, SocketTimeoutError, http.client.HTTPException) as error:
+        client.close()
         raise Lost(f"{type(error).__name__}: {error}") from error
 
 
@@ -133,7 +135,7 @@ class HttpClient:
             query_id=query_id, default_format="JSONCompactEachRow", output_format_json_quote_64bit_integers="0"
         )
         self._renew()
-        with self._losses():
+        with _losses(self):
             self.connection.request("POST", url, sql.encode(), self._headers)
         return _HttpReading(self)
 
@@ -141,7 +143,7 @@ class HttpClient:
         """See `Client`."""
         url = self._url(query=f"INSERT INTO {table} FORMAT TabSeparated", query_id=query_id or str(uuid.uuid4()))
         self._renew()
-        with self._losses():
+        with _losses(self):
             self.connection.putrequest("POST", url)
             for name, value in {**self._headers, "Transfer-Encoding": "chunked"}.items():
                 self.connection.putheader(name, value)
@@ -157,7 +159,7 @@ class HttpClient:
 
         :raises Refused: it is an error.
         """
-        with self._losses():
+        with _losses(self):
             response = self.connection.getresponse()
             if response.status == _OK:
                 return response
@@ -179,15 +181,6 @@ class HttpClient:
     def _url(self, **parameters: str) -> str:
         return "/?" + urlencode({**self._parameters, **parameters})
 
-    @contextlib.contextmanager
-    def _losses(self) -> Iterator[None]:
-        try:
-            with _losses():
-                yield
-        except Lost:
-            self.close()
-            raise
-
 
 class _HttpReading:
     def __init__(self, client: HttpClient) -> None:
@@ -196,7 +189,7 @@ class _HttpReading:
 
     def first(self) -> None:
         self._response = self._client.answer()
-        with self._client._losses():
+        with _losses(self._client):
             self._response.read(1)
 
     def rest(self) -> None:
@@ -204,7 +197,7 @@ class _HttpReading:
 
     def body(self) -> bytes:
         response = self._response or self._client.answer()
-        with self._client._losses():
+        with _losses(self._client):
             body = response.read()
         self._client.check(response, body)
         return body
@@ -216,14 +209,14 @@ class _HttpInsert:
 
     def send(self, rows: Sequence[Row]) -> None:
         data = "".join("\t".join(map(str, row)) + "\n" for row in rows).encode()
-        with self._client._losses():
+        with _losses(self._client):
             self._client.connection.send(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
     def end(self) -> None:
-        with self._client._losses():
+        with _losses(self._client):
             self._client.connection.send(b"0\r\n\r\n")
         response = self._client.answer()
-        with self._client._losses():
+        with _losses(self._client):
             response.read()
 
     def abandon(self) -> None:
@@ -273,7 +266,7 @@ class NativeClient:
 
         :raises Refused: it is an error.
         """
-        with self._losses():
+        with _losses(self):
             packet = self._driver.connection.receive_packet()
         if packet.type == ServerPacketTypes.EXCEPTION:
             raise Refused(packet.exception.code, str(packet.exception))
@@ -286,11 +279,11 @@ class NativeClient:
 
     def send(self, block: RowOrientedBlock) -> None:
         """Send a data packet."""
-        with self._losses():
+        with _losses(self):
             self._driver.connection.send_data(block)
 
     def _query(self, sql: str, query_id: str) -> None:
-        with self._losses():
+        with _losses(self):
             # The driver takes an error for the end of a connection; below it the connection is kept.
             self._driver.connection.is_query_executing = False
             try:
@@ -300,15 +293,6 @@ class NativeClient:
             self._driver.last_query = QueryInfo()
             self._driver.connection.send_query(sql, query_id=query_id)
             self._driver.connection.send_external_tables(None)
-
-    @contextlib.contextmanager
-    def _losses(self) -> Iterator[None]:
-        try:
-            with _losses():
-                yield
-        except Lost:
-            self.close()
-            raise
 
 
 class _NativeReading:

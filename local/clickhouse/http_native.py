@@ -9,7 +9,7 @@ import json
 import uuid
 from typing import TYPE_CHECKING
 
-from local.clickhouse.blocks import BLOCK_INFO, UnsupportedTypeError, read_block, retype_block, source_of
+from local.clickhouse.blocks import BLOCK_INFO, UnsupportedTypeError, blocks_of, retype_block
 from local.clickhouse.errors import EngineError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class NativeResult:
         """The blocks of a result in the client's revision."""
         for chunk in result:
             # A chunk that was not streamed may hold any number of blocks.
-            for block in [chunk] if result.is_streaming else _split(chunk):
+            for block in [chunk] if result.is_streaming else blocks_of(chunk):
                 if self._types is None:
                     self._types = self._time_zones(block)
                 yield BLOCK_INFO + (self._retype(block, self._types) if self._types else block)
@@ -96,10 +96,3 @@ class NativeResult:
             return {}
         types = [str(json.loads(row)[1]) for row in rows]
         return {index: name for index, name in enumerate(types) if name.startswith("DateTime(")}
-
-
-def _split(chunk: bytes) -> Iterator[bytes]:
-    while chunk:
-        body = read_block(source_of(chunk)).body
-        yield body
-        chunk = chunk[len(body) :]

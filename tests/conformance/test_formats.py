@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
-import zlib
 from typing import TYPE_CHECKING, Any
 
-import lz4.frame
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from tests.codings import COMPRESS, DECOMPRESS
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.conformance.conftest import Suite
 
@@ -163,40 +162,27 @@ def test_data_may_follow_its_statement_or_come_apart_from_it(suite: Suite, empty
 
 # Compression.
 
-_COMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": gzip.compress,
-    "deflate": zlib.compress,
-    "lz4": lz4.frame.compress,
-    "zstd": zstandard.compress,
-}
-_DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": gzip.decompress,
-    "deflate": zlib.decompress,
-    "lz4": lz4.frame.decompress,
-    "zstd": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
-}
 
-
-@pytest.mark.parametrize("coding", sorted(_COMPRESS))
+@pytest.mark.parametrize("coding", sorted(COMPRESS))
 @pytest.mark.parametrize("rows", [1, 50_000])
 def test_an_insert_may_be_compressed(suite: Suite, empty: str, coding: str, rows: int) -> None:
     data = "".join(f"{number}\t{'x' * (number % 50)}\n" for number in range(rows)).encode()
     headers = {"Content-Encoding": coding}
-    reply = suite.plain.data(f"INSERT INTO {empty} (n, s) FORMAT TSV", _COMPRESS[coding](data), headers=headers)
+    reply = suite.plain.data(f"INSERT INTO {empty} (n, s) FORMAT TSV", COMPRESS[coding](data), headers=headers)
     assert reply.code is None, reply.text
     expected = f"{rows}\t{sum(range(rows))}\t{sum(number % 50 for number in range(rows))}"
     assert suite.plain.ask(f"SELECT count(), sum(n), sum(length(s)) FROM {empty}") == expected
 
 
-@pytest.mark.parametrize("coding", sorted(_COMPRESS))
+@pytest.mark.parametrize("coding", sorted(COMPRESS))
 def test_a_statement_may_be_compressed(suite: Suite, coding: str) -> None:
-    assert suite.plain.post(_COMPRESS[coding](b"SELECT 'x'"), headers={"Content-Encoding": coding}).text == "x\n"
+    assert suite.plain.post(COMPRESS[coding](b"SELECT 'x'"), headers={"Content-Encoding": coding}).text == "x\n"
 
 
-@pytest.mark.parametrize("coding", sorted(_COMPRESS))
+@pytest.mark.parametrize("coding", sorted(COMPRESS))
 @pytest.mark.parametrize("damage", ["cut", "garbage"])
 def test_damaged_compressed_data_stores_nothing(suite: Suite, empty: str, coding: str, damage: str) -> None:
-    body = _COMPRESS[coding](b"".join(b"%d\t%d\n" % (number, number * 7919) for number in range(2000)))
+    body = COMPRESS[coding](b"".join(b"%d\t%d\n" % (number, number * 7919) for number in range(2000)))
     broken = body[: len(body) // 2] if damage == "cut" else b"\x00\x01\x02garbage" + body
     reply = suite.plain.data(f"INSERT INTO {empty} (n, s) FORMAT TSV", broken, headers={"Content-Encoding": coding})
     assert reply.code is not None
@@ -204,14 +190,14 @@ def test_damaged_compressed_data_stores_nothing(suite: Suite, empty: str, coding
     assert suite.plain.ask(f"SELECT count() FROM {empty}") == "0"
 
 
-@pytest.mark.parametrize("coding", sorted(_DECOMPRESS))
+@pytest.mark.parametrize("coding", sorted(DECOMPRESS))
 @pytest.mark.parametrize("rows", [1, 200_000])
 def test_a_result_is_compressed_when_both_sides_agree(suite: Suite, coding: str, rows: int) -> None:
     sql = f"SELECT number FROM numbers({rows})"
     headers = {"Accept-Encoding": coding}
     reply = suite.plain.post(sql, headers=headers, enable_http_compression=1)
     assert reply.headers["content-encoding"] == coding
-    assert _DECOMPRESS[coding](reply.body) == b"".join(b"%d\n" % number for number in range(rows))
+    assert DECOMPRESS[coding](reply.body) == b"".join(b"%d\n" % number for number in range(rows))
     assert "content-encoding" not in suite.plain.post(sql, headers=headers, enable_http_compression=0).headers
 
 

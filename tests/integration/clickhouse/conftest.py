@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 
 from local.clickhouse.testing import Server, running_server
+from tests.integration.clickhouse.native_client import connected
 from tests.integration.clickhouse.plain_http import Http
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from clickhouse_driver import Client
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +36,18 @@ def table(http_client: Http, request: pytest.FixtureRequest) -> Iterator[str]:
     http_client.ask(f"CREATE TABLE {name} (a UInt32, b String) ENGINE = MergeTree ORDER BY a")
     yield name
     http_client.ask(f"DROP TABLE {name} SYNC")
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    """Connected over the native protocol."""
+    with connected(server) as driver:
+        yield driver
+
+
+@pytest.fixture
+def name(client: Client) -> Iterator[str]:
+    """The name of a table that is not there yet, dropped at the end."""
+    free = f"t_{uuid.uuid4().hex}"
+    yield free
+    client.execute(f"DROP TABLE IF EXISTS {free} SYNC")

@@ -8,23 +8,21 @@ import http.client
 import json
 import socket
 import uuid
-import zlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import clickhouse_connect
-import lz4.frame
 import pandas as pd
 import pytest
-import zstandard
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
+from tests.codings import COMPRESS, DECOMPRESS
 from tests.integration.clickhouse.plain_http import Http, basic
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from clickhouse_connect.driver.client import Client
 
@@ -32,18 +30,6 @@ if TYPE_CHECKING:
 
 _LONG = "SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1"
 _FAILS_LATE = "SELECT throwIf(number = 5000000) FROM numbers(10000000) SETTINGS max_threads = 1"
-_COMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": gzip.compress,
-    "deflate": zlib.compress,
-    "lz4": lz4.frame.compress,
-    "zstd": zstandard.compress,
-}
-_DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": gzip.decompress,
-    "deflate": zlib.decompress,
-    "lz4": lz4.frame.decompress,
-    "zstd": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
-}
 
 
 def running(http_client: Http, query_id: str) -> bool:
@@ -252,19 +238,19 @@ class TestInserts:
         eventually(lambda: not running(http_client, query_id))
         assert http_client.ask(f"SELECT count() FROM {table}") == "0"
 
-    @pytest.mark.parametrize("coding", sorted(_COMPRESS))
+    @pytest.mark.parametrize("coding", sorted(COMPRESS))
     def test_a_compressed_body_may_have_several_frames(self, http_client: Http, table: str, coding: str) -> None:
         rows = "".join(f"{number},{'x' * 50}\n" for number in range(20_000))
-        compress = _COMPRESS[coding]
+        compress = COMPRESS[coding]
         body = compress(f"INSERT INTO {table} FORMAT CSV\n".encode()) + compress(rows.encode())
         reply = http_client.post(body, headers={"Content-Encoding": coding})
         assert reply.status == 200, reply.text
         assert http_client.ask(f"SELECT count(), sum(a) FROM {table}") == f"20000\t{sum(range(20_000))}"
 
-    @pytest.mark.parametrize("coding", sorted(_COMPRESS))
+    @pytest.mark.parametrize("coding", sorted(COMPRESS))
     @pytest.mark.parametrize("damage", ["cut", "garbage"])
     def test_a_damaged_body_stores_nothing(self, http_client: Http, table: str, coding: str, damage: str) -> None:
-        body = _COMPRESS[coding](f"INSERT INTO {table} FORMAT CSV\n1,a\n".encode())
+        body = COMPRESS[coding](f"INSERT INTO {table} FORMAT CSV\n1,a\n".encode())
         damaged = body[:-3] if damage == "cut" else b"\x00\x01\x02garbage" + body
         reply = http_client.post(damaged, headers={"Content-Encoding": coding})
         assert reply.headers["x-clickhouse-exception-code"] in {"33", "117"}
@@ -277,12 +263,12 @@ class TestInserts:
 
 
 class TestCompressedReplies:
-    @pytest.mark.parametrize("coding", sorted(_DECOMPRESS))
+    @pytest.mark.parametrize("coding", sorted(DECOMPRESS))
     def test_a_reply_is_compressed_when_both_sides_agree(self, http_client: Http, coding: str) -> None:
         sql = "SELECT number FROM numbers(200000)"
         reply = http_client.post(sql, headers={"Accept-Encoding": coding}, enable_http_compression="1")
         assert reply.headers["content-encoding"] == coding
-        assert _DECOMPRESS[coding](reply.body) == http_client.post(sql).body
+        assert DECOMPRESS[coding](reply.body) == http_client.post(sql).body
 
     def test_it_is_not_when_the_client_does_not_ask(self, http_client: Http) -> None:
         assert "content-encoding" not in http_client.post("SELECT 1", headers={"Accept-Encoding": "gzip"}).headers

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from local.clickhouse.testing import Server
 
-_ROOT = Path(__file__).resolve().parents[3]
 _MIB = 1024 * 1024
 _LONG = "SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1"
 _BIG = "SELECT repeat('x', 1000) FROM numbers(200000)"

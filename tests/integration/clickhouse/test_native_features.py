@@ -16,8 +16,6 @@ from clickhouse_driver.protocol import ServerPacketTypes
 from tests.integration.clickhouse.native_client import Packets, connected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from clickhouse_driver import Client
 
     from local.clickhouse.testing import Server
@@ -25,20 +23,6 @@ if TYPE_CHECKING:
 _UTC = ZoneInfo("UTC")
 _SEOUL = ZoneInfo("Asia/Seoul")
 _NEW_YORK = ZoneInfo("America/New_York")
-
-
-@pytest.fixture
-def client(server: Server) -> Iterator[Client]:
-    with connected(server) as driver:
-        yield driver
-
-
-@pytest.fixture
-def name(client: Client) -> Iterator[str]:
-    """The name of a table that is not there yet, dropped at the end."""
-    free = f"t_{uuid.uuid4().hex}"
-    yield free
-    client.execute(f"DROP TABLE IF EXISTS {free} SYNC")
 
 
 def _external(name: str, rows: list[dict[str, Any]], /, **columns: str) -> dict[str, Any]:
