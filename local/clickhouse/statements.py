@@ -42,8 +42,13 @@ STREAMABLE_FORMATS = frozenset(
 )
 # Turns the formats of one JSON object per row into one array, which cannot be cut into chunks.
 _JSON_ARRAY_SETTING = "output_format_json_array_of_rows"
-# Types on one line, as in a block; no record of it in the log.
-_DESCRIBE_SETTINGS = b" SETTINGS print_pretty_type_names = 0, log_queries = 0"
+# Types on one line, as in a block; no record of it in the log. Without the statement's id, since whoever sees that
+# running may kill it, and would miss the statement itself; so it must not take long, as a scalar subquery in it can.
+_DESCRIBE_SETTINGS = (
+    b" SETTINGS print_pretty_type_names = 0, log_queries = 0, log_comment = '',"
+    b" max_execution_time = 5, timeout_overflow_mode = 'throw'"
+)
+_QUERY_WAS_CANCELLED = 394
 _STREAMABLE_KEYWORDS = frozenset({"SELECT", "WITH", "FROM", "("})
 
 
@@ -105,7 +110,7 @@ class Ticket:
     def check(self) -> None:
         """Raise when somebody cancelled it."""
         if self.cancelled.is_set():
-            raise EngineError(394, "QUERY_WAS_CANCELLED", "Query was cancelled.")
+            raise EngineError(_QUERY_WAS_CANCELLED, "QUERY_WAS_CANCELLED", "Query was cancelled.")
 
 
 class _Statement:
@@ -286,8 +291,11 @@ class ResultStream(_Statement):
         select = sql.encode() if isinstance(sql, str) else sql
         described = b"DESCRIBE TABLE (\n" + select + b"\n)" + _DESCRIBE_SETTINGS
         try:
-            result = self._connection.query(described, "JSONCompactEachRow", params=parameters)
-        except RuntimeError:
+            with engine_errors():
+                result = self._connection.query(described, "JSONCompactEachRow", params=parameters)
+        except EngineError as error:
+            if error.code == _QUERY_WAS_CANCELLED:
+                raise
             # The statement itself has the same error, or is none that can be described.
             return None
         rows = (json.loads(line) for line in result.bytes().splitlines())

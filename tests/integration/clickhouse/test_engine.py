@@ -6,6 +6,7 @@ import os
 import re
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -303,6 +304,44 @@ def test_a_running_statement_is_found_and_killed(engine: Engine, session: Engine
     assert [error.code for error in errors] == [394]
     assert engine.running() == []
     assert not engine.kill("long")
+
+
+@contextmanager
+def failing(session: EngineSession, query_id: str) -> Iterator[list[EngineError]]:
+    """A statement that is described, for long, and then runs, for long; its errors, once it has ended."""
+    errors: list[EngineError] = []
+
+    def run() -> None:
+        try:
+            session.stream(f"SELECT ({_LONG}) AS a", "Native", query_id=query_id, describe=True)
+        except EngineError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield errors
+    thread.join(10)
+
+
+def test_whoever_sees_a_described_statement_running_can_kill_it(engine: Engine, session: EngineSession) -> None:
+    """What describes it ends by itself, and is not taken for the statement: a kill of it would miss that."""
+    with failing(session, "described") as errors, engine.session() as other:
+        as_seen = "SELECT query FROM system.processes WHERE Settings['log_comment'] = 'described'"
+        describing = "SELECT count() FROM system.processes WHERE startsWith(query, 'DESCRIBE')"
+        eventually(lambda: ask(other, describing) == "1")
+        assert ask(other, as_seen) == ""
+        eventually(lambda: ask(other, as_seen) != "")
+        assert ask(other, as_seen).startswith("SELECT")
+        ask(other, "KILL QUERY WHERE Settings['log_comment'] = 'described' SYNC")
+    assert [error.code for error in errors] == [394]
+
+
+def test_a_statement_is_killed_with_what_describes_it(engine: Engine, session: EngineSession) -> None:
+    with failing(session, "all") as errors, engine.session() as other:
+        of_all = "query LIKE '%1000000000000%' AND query NOT LIKE '%system.processes%'"
+        eventually(lambda: ask(other, f"SELECT count() FROM system.processes WHERE {of_all}") == "1")
+        ask(other, f"KILL QUERY WHERE {of_all} SYNC")
+    assert [error.code for error in errors] == [394]
 
 
 def test_a_kill_spares_others_that_run_the_same_text(engine: Engine, session: EngineSession) -> None:
