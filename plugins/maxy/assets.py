@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
 
+from maxy.daily_metrics import send_day
 from maxy.macros import statistics_day
 
 if TYPE_CHECKING:
@@ -16,7 +17,13 @@ MAX_DEVICE_STATISTIC = Asset(name="max_device_statistic", uri="x-maxy://max_devi
 
 
 def tell_stat_date(context: Context, result: Any) -> None:
-    """Put the run's day into the extra of the events of the task's assets. For a task's ``post_execute``."""
+    """Put the run's day into the extra of the events of the task's assets, and into Airflow's metrics.
+
+    For the ``post_execute`` of a task that returns what
+    :class:`~maxy.operators.valkey.ClickHouseToValkeyHashOperator` does.
+    """
     day = statistics_day(context["dag_run"], context["params"])
     for asset in context["task"].outlets:
         context["outlet_events"][asset].extra["stat_date"] = str(day)
+    totals = result or {}
+    send_day(day, None if totals.get("superseded") else totals.get("keys_written"))

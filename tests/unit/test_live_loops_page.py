@@ -111,10 +111,8 @@ def test_every_field_beside_the_points_is_named() -> None:
 
 def test_the_keys_are_named() -> None:
     for loop in LOOPS.values():
-        if issubclass(loop, HashLoop):
+        if issubclass(loop, HashLoop | ScatterLoop):
             assert f"`{{prefix}}:{loop.key_template}`" in PAGE
-        if issubclass(loop, ScatterLoop):
-            assert f"`{{prefix}}:{loop.key_name}:{{package_nm}}:{{server_type}}`" in PAGE
 
 
 class Recorder:

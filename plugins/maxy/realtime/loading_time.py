@@ -22,7 +22,7 @@ class LoadingTime(ScatterLoop):
 
     name = "loading_time"
     table = "maxy_device_page_flow"
-    key_name = "loadingtime"
+    key_template = "loadingtime:{package_nm}:{server_type}"
     low_from = 10
     options: ClassVar[Mapping[str, Option]] = {
         **ScatterLoop.options,

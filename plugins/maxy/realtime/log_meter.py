@@ -132,6 +132,8 @@ class LogMeter(Loop):
 
     name = "log_meter"
     period_seconds = 5.0
+    #: The keys behind the prefix.
+    key_template: ClassVar[str] = "totallog:{package_nm}:{server_type}"
     options: ClassVar[Mapping[str, Option]] = {
         "lateness_seconds": Option(
             10.0, non_negative_number, "seconds after its reg_dt in which a row may become visible"
@@ -159,7 +161,7 @@ class LogMeter(Loop):
             prune_parts=settings["prune_parts"],
             part_condition=PART_CONDITION,
         )
-        self._template = KeyTemplate("totallog:{package_nm}:{server_type}", prefix=f"{environment.prefix}:")
+        self._template = KeyTemplate(self.key_template, prefix=f"{environment.prefix}:")
         self._writer = TickWriter(environment.lease, self.own_key("keys"))
         self._state_key = self.own_key("state")
         self._cursor_key = f"{environment.prefix}:totallog:cursor"

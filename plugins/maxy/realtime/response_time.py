@@ -21,7 +21,7 @@ class ResponseTime(ScatterLoop):
 
     name = "response_time"
     table = "maxy_app_total_log"
-    key_name = "responsetime"
+    key_template = "responsetime:{package_nm}:{server_type}"
     low_from = 1
     options: ClassVar[Mapping[str, Option]] = {
         **ScatterLoop.options,

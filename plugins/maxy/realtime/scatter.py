@@ -87,8 +87,8 @@ class ScatterLoop(Loop):
     period_seconds = 5.0
     #: Where the rows come from.
     table: ClassVar[str]
-    #: The second part of the keys.
-    key_name: ClassVar[str]
+    #: The keys behind the prefix.
+    key_template: ClassVar[str]
     #: The smallest value that is shown.
     low_from: ClassVar[int]
     options: ClassVar[Mapping[str, Option]] = {
@@ -112,7 +112,7 @@ class ScatterLoop(Loop):
         )
         self._writer = PointWriter(
             environment,
-            KeyTemplate(f"{self.key_name}:{{package_nm}}:{{server_type}}", prefix=f"{environment.prefix}:"),
+            KeyTemplate(self.key_template, prefix=f"{environment.prefix}:"),
             own_key=self.own_key,
             bands=dict(zip(_BANDS, self._caps, strict=True)),
             window_ms=self._window_ms,

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from maxy.realtime.health import HealthLimits
 from maxy.realtime.loop import Loop, TickResult, loop_key
 from maxy.realtime.settings import Option, names, positive_int, positive_number
 from maxy.realtime.status import LoopStatus
@@ -70,6 +71,7 @@ class Watch(Loop):
 
     def __init__(self, environment: LoopEnvironment) -> None:
         super().__init__(environment)
+        self._limits = HealthLimits.from_settings(environment.settings)
         self._incidents_key = self.own_key("incidents")
         self._writer = TickWriter(environment.lease, self.own_key("keys"))
         self._incidents: dict[str, _Incident] | None = None
@@ -88,8 +90,8 @@ class Watch(Loop):
         is_new = tick.now - self._first_tick < timedelta(seconds=self.environment.settings["stale_seconds"])
         for name, status in statuses.items():
             self._measure(name, status, tick.now)
-            if not (is_new and self._is_stale(status, tick.now)):
-                self._compare(incidents, name, self._trouble(status, tick.now), tick.now)
+            if not (is_new and self._limits.is_stale(status, tick.now)):
+                self._compare(incidents, name, self._limits.judge(status, tick.now).problem, tick.now)
         for name in incidents.keys() - statuses.keys():
             # It is not watched any more.
             del incidents[name]
@@ -128,28 +130,6 @@ class Watch(Loop):
             announcer.gauge("age_seconds", (now - status.last_success_at).total_seconds(), name)
         announcer.gauge("consecutive_failures", status.consecutive_failures, name)
         announcer.gauge("lag_seconds", status.lag_seconds, name)
-
-    def _trouble(self, status: LoopStatus | None, now: datetime) -> str | None:
-        """Return what is wrong with a loop, or None."""
-        if status is None:
-            return "has never ticked"
-        settings = self.environment.settings
-        error = f": {status.last_error}" if status.last_error else ""
-        if status.consecutive_failures >= settings["failures"]:
-            return f"{status.consecutive_failures} ticks failed in a row{error}"
-        if self._is_stale(status, now):
-            since = utc_iso(status.last_success_at) if status.last_success_at else "its start"
-            return f"no good tick since {since}{error}"
-        if status.lag_seconds > settings["lag_periods"] * status.period_seconds:
-            return f"its ticks end {status.lag_seconds:.1f} s after they are due"
-        return None
-
-    def _is_stale(self, status: LoopStatus | None, now: datetime) -> bool:
-        if status is None or status.last_success_at is None:
-            return True
-        settings = self.environment.settings
-        limit = timedelta(seconds=max(settings["stale_seconds"], settings["stale_periods"] * status.period_seconds))
-        return now - status.last_success_at > limit
 
     @staticmethod
     def _compare(incidents: dict[str, _Incident], name: str, trouble: str | None, now: datetime) -> None:

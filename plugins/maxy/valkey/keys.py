@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from string import Formatter
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -46,6 +48,7 @@ class KeyTemplate:
         for literal, name, _, _ in parts:
             self._literals[position] += literal
             position += name is not None
+        self._pattern = re.compile("([^:]*)".join(map(re.escape, self._literals)))
 
     def keys(self, columns: Sequence[Iterable[str]]) -> Iterator[str]:
         """Yield one key for each row.
@@ -57,6 +60,12 @@ class KeyTemplate:
             parts = [escaped(value) for value in values]
             parts[0] = self._reserved.get(values[0], parts[0])
             yield first + "".join(part + literal for part, literal in zip(parts, others, strict=True))
+
+    def values(self, key: str) -> list[str] | None:
+        """Return the values that a key was made from, in the order of ``columns``; None for a key of another kind."""
+        match = self._pattern.fullmatch(key)
+        # Only %, : and the first letter of a reserved name are ever encoded, each as one byte.
+        return [unquote(part) for part in match.groups()] if match else None
 
     def __str__(self) -> str:
         return self._template

@@ -1,0 +1,19 @@
+-- Purpose: how many rows came in, in slots of some seconds, so that the live page begins with more than its first tick.
+-- Source: maxy_app_total_log. Grain: one row per slot that has rows.
+-- Safe to retry: reads only. Bounded: rows of the last minutes by the sorting key, one package and server type; rows that came
+--   in later than `log_tm_since_ms` allows are not there, nor repeats that were merged away.
+SELECT
+    intDiv(toUnixTimestamp64Milli(reg_dt), {slot_ms:Int64}) * {slot_ms:Int64} AS slot,
+    count() AS rows
+FROM maxy_app_total_log
+WHERE log_tm >= {log_tm_since_ms:UInt64}
+  AND reg_dt >= fromUnixTimestamp64Milli({since_ms:Int64})
+  AND reg_dt < fromUnixTimestamp64Milli({until_ms:Int64})
+  AND package_nm = {package_nm:String}
+  AND server_type = {server_type:UInt32}
+{% if leave_out_log_types %}
+  AND log_type NOT IN {log_types:Array(UInt64)}
+{% endif %}
+GROUP BY slot
+ORDER BY slot
+LIMIT {most:UInt32}

@@ -1,0 +1,34 @@
+"""What the daily job tells Airflow's metrics, beside what Airflow sends by itself."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from airflow.sdk.observability import stats
+
+if TYPE_CHECKING:
+    from maxy.statistics_day import StatisticsDay
+
+_log = logging.getLogger(__name__)
+
+#: Before the name of every metric.
+METRIC_PREFIX = "maxy.daily"
+
+
+def send_day(day: StatisticsDay, keys: int | None) -> None:
+    """Tell that a day is computed, checked and cached.
+
+    The end of the day is an instant and not an age, so that its age grows by itself while no day is computed. One that
+    cannot be sent is an error in the log.
+
+    :param day: which day.
+    :param keys: hashes that were written for it; None if that is not known, or a newer result was there already.
+    """
+    try:
+        stats.gauge(f"{METRIC_PREFIX}.day_end_seconds", day.end.timestamp())
+        if keys is not None:
+            stats.gauge(f"{METRIC_PREFIX}.keys", keys)
+    except Exception:
+        # The day is done, whoever hears of it.
+        _log.exception("The metrics of %s could not be sent", day)

@@ -1,0 +1,94 @@
+"""Whether a loop is in trouble, as the watch and the health page see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from maxy.valkey.text import utc_iso
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from typing import Any
+
+    from maxy.realtime.settings import LoopSettings
+    from maxy.realtime.status import LoopStatus
+
+
+class LoopState(StrEnum):
+    """How a loop fares."""
+
+    OK = "ok"
+    #: It has left no status.
+    NEVER = "never"
+    #: Ticks failed one after the other.
+    FAILING = "failing"
+    #: It has had no good tick for long.
+    STALE = "stale"
+    #: Its ticks end long after they were due.
+    LATE = "late"
+
+
+@dataclass(frozen=True)
+class LoopHealth:
+    """What is to be said of a loop.
+
+    :param state: how it fares.
+    :param problem: what is wrong, an English sentence; None where nothing is.
+    """
+
+    state: LoopState
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class HealthLimits:
+    """From when on a loop is in trouble.
+
+    :param stale_periods: periods without a good tick.
+    :param stale_seconds: seconds without a good tick, at the least.
+    :param failures: failed ticks in a row.
+    :param lag_periods: periods by which ticks end late.
+    """
+
+    stale_periods: float
+    stale_seconds: float
+    failures: int
+    lag_periods: float
+
+    @classmethod
+    def from_settings(cls, settings: LoopSettings | Mapping[str, Any]) -> HealthLimits:
+        """Take them from the settings of the watch."""
+        return cls(
+            stale_periods=settings["stale_periods"],
+            stale_seconds=settings["stale_seconds"],
+            failures=settings["failures"],
+            lag_periods=settings["lag_periods"],
+        )
+
+    def judge(self, status: LoopStatus | None, now: datetime) -> LoopHealth:
+        """Say how a loop fares.
+
+        :param status: as it stands in Valkey; None if there is none.
+        """
+        if status is None:
+            return LoopHealth(LoopState.NEVER, "has never ticked")
+        error = f": {status.last_error}" if status.last_error else ""
+        if status.consecutive_failures >= self.failures:
+            return LoopHealth(LoopState.FAILING, f"{status.consecutive_failures} ticks failed in a row{error}")
+        if self.is_stale(status, now):
+            since = utc_iso(status.last_success_at) if status.last_success_at else "its start"
+            return LoopHealth(LoopState.STALE, f"no good tick since {since}{error}")
+        if status.lag_seconds > self.lag_periods * status.period_seconds:
+            return LoopHealth(LoopState.LATE, f"its ticks end {status.lag_seconds:.1f} s after they are due")
+        return LoopHealth(LoopState.OK)
+
+    def is_stale(self, status: LoopStatus | None, now: datetime) -> bool:
+        """Whether a loop has had no good tick for long, or ever."""
+        if status is None or status.last_success_at is None:
+            return True
+        limit = timedelta(seconds=max(self.stale_seconds, self.stale_periods * status.period_seconds))
+        return now - status.last_success_at > limit

@@ -1,0 +1,40 @@
+"""The application that Airflow's API server mounts under ``/maxy``."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from maxy import __version__
+from maxy.realtime.clock import SystemClock
+from maxy.ui import pages, routes
+from maxy.ui.headers import SecurityHeaders
+from maxy.ui.history import BadRange
+from maxy.ui.hub import TooManyPages
+from maxy.ui.service import Service
+from maxy.ui.sources import Sources, SourceUnavailable
+
+
+def create_app(sources: Sources | None = None) -> FastAPI:
+    """Make it. Its clients are made when they are first needed, so it starts whatever is down.
+
+    :param sources: where the figures come from; the package's own connections by default.
+    """
+    app = FastAPI(
+        title="maxy statistics",
+        version=__version__,
+        description="Figures of mobile and web applications: live from Valkey, days from ClickHouse. "
+        "Every route but the liveness one needs a user who is logged in to Airflow and may see its plugins.",
+        # Airflow's login protects the document as well, and the page that shows it fetches nothing from elsewhere.
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = Service(sources or Sources(SystemClock()))
+    app.include_router(routes.open_router)
+    app.include_router(routes.router)
+    app.include_router(pages.router)
+    app.add_exception_handler(SourceUnavailable, routes.unavailable)
+    app.add_exception_handler(TooManyPages, routes.unavailable)
+    app.add_exception_handler(BadRange, routes.bad_range)
+    app.add_middleware(SecurityHeaders)
+    return app

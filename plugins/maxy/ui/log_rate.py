@@ -1,0 +1,109 @@
+"""The log rate of the last minutes: the log meter's ticks, and before the first one that was seen, ClickHouse."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from maxy.realtime.clock import from_ms, to_ms
+from maxy.realtime.log_meter import LogMeter
+from maxy.ui.models import Slot
+from maxy.valkey.text import utc_iso
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from maxy.realtime.status import LoopStatus
+    from maxy.ui.live_store import Pair
+    from maxy.ui.sources import Sources
+
+#: How far back the page shows the rate.
+SHOWN = timedelta(minutes=10)
+# Rows that are older when they come in are few; they are missed in what ClickHouse is asked for, and only there.
+_LATE = timedelta(minutes=10)
+_MOST_SLOTS = 1000
+
+
+class LogRateWindow:
+    """The slots of one package and server type. Each tick of the log meter adds one, from one tick to the next."""
+
+    def __init__(self) -> None:
+        self._slots: deque[Slot] = deque()
+
+    def precede(self, slots: Sequence[Slot]) -> None:
+        """Put slots before those of the ticks; what overlaps the first tick is left out."""
+        first = self._slots[0].start if self._slots else None
+        self._slots.extendleft(
+            slot for slot in reversed(slots) if first is None or _instant(slot.end) <= _instant(first)
+        )
+
+    def tick(self, answer: Mapping[str, str], status: LoopStatus) -> Slot | None:
+        """Take over a tick.
+
+        A key without rows is not written at each tick: then the window of its hash is older than the tick.
+
+        :param answer: the key's hash; empty where there is none.
+        :param status: of the log meter, with the tick.
+        :return: the new slot; None if there is none.
+        """
+        if status.last_success_at is None:
+            return None
+        end = status.last_success_at
+        start = end - timedelta(seconds=status.period_seconds)
+        rows = 0
+        try:
+            window = _instant(answer["window_start"]), _instant(answer["window_end"])
+            if window[1] >= end - timedelta(milliseconds=1):
+                (start, end), rows = window, int(answer["log_count"])
+        except (KeyError, ValueError):
+            # No rows so far, or not written by the loop.
+            pass
+        if self._slots and end <= _instant(self._slots[-1].end):
+            return None
+        slot = Slot(start=utc_iso(start), end=utc_iso(end), rows=rows)
+        self._slots.append(slot)
+        while self._slots and _instant(self._slots[0].end) < end - SHOWN:
+            self._slots.popleft()
+        return slot
+
+    def slots(self) -> list[Slot]:
+        """Return all slots, oldest first."""
+        return list(self._slots)
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+async def slots_from_clickhouse(sources: Sources, pair: Pair, until: datetime) -> list[Slot]:
+    """Return slots of the log meter's period that end at an instant.
+
+    :raises maxy.ui.sources.SourceUnavailable: ClickHouse or the settings cannot be asked.
+    """
+    settings = (await sources.settings()).loop(LogMeter.name)
+    period = timedelta(seconds=settings.period_seconds if settings else LogMeter.period_seconds)
+    left_out = settings["leave_out_log_types"] if settings else []
+    # Slots that end at the instant, so that the first tick follows them without a gap.
+    slot_ms = max(1, to_ms(from_ms(0) + period))
+    until_ms = to_ms(until) // slot_ms * slot_ms
+    since_ms = until_ms - max(1, int(SHOWN / period)) * slot_ms
+    result = await sources.select(
+        "ui/log_rate.sql",
+        {
+            "slot_ms": slot_ms,
+            "since_ms": since_ms,
+            "until_ms": until_ms,
+            "log_tm_since_ms": since_ms - int(_LATE.total_seconds() * 1000),
+            "package_nm": pair[0],
+            "server_type": pair[1],
+            "most": _MOST_SLOTS,
+            **({"log_types": left_out} if left_out else {}),
+        },
+        structure={"leave_out_log_types": bool(left_out)},
+    )
+    rows = dict(zip(result["slot"], result["rows"], strict=True))
+    return [
+        Slot(start=utc_iso(from_ms(start)), end=utc_iso(from_ms(start + slot_ms)), rows=rows.get(start, 0))
+        for start in range(since_ms, until_ms, slot_ms)
+    ][-_MOST_SLOTS:]

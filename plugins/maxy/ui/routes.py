@@ -1,0 +1,249 @@
+"""The API behind the pages. Every answer is bounded; what many ask for is asked once."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from maxy.ui import health as health_module
+from maxy.ui.access import MAY_SEE_PLUGINS
+from maxy.ui.history import BadRange, as_csv, day_range, history, recent_keys, zone_today
+from maxy.ui.hub import TooManyPages
+from maxy.ui.live_store import LiveStore
+from maxy.ui.log_rate import slots_from_clickhouse
+from maxy.ui.models import Alive, Health, History, Key, Keys, LogRate, Problem, Scatter, ScatterName, Today
+from maxy.ui.points import PointSet
+from maxy.valkey.text import utc_iso
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from maxy.ui.service import Service
+
+#: Keys that are listed.
+MOST_KEYS = 5000
+#: After that a stream ends and the page asks again, so that who has logged out does not go on listening.
+_STREAM_SECONDS = 900.0
+_LARGEST_UINT32 = 2**32 - 1
+
+# Names in the data hold anything but are not long; whole numbers are those of the column.
+PackageName = Annotated[str, Query(min_length=1, max_length=300, description="an application")]
+ServerType = Annotated[int, Query(ge=0, le=_LARGEST_UINT32, description="a server type")]
+SystemName = Annotated[str, Query(min_length=1, max_length=300, description="an operating system")]
+FirstDay = Annotated[date | None, Query(description="the first day, in the statistics zone; by default 29 days before")]
+LastDay = Annotated[date | None, Query(description="the last day, included; yesterday by default")]
+
+open_router = APIRouter(prefix="/api", tags=["liveness"])
+router = APIRouter(
+    prefix="/api",
+    tags=["statistics"],
+    dependencies=[MAY_SEE_PLUGINS],
+    responses={
+        401: {"model": Problem, "description": "not logged in to Airflow"},
+        403: {"model": Problem, "description": "not allowed to see Airflow's plugins"},
+        503: {"model": Problem, "description": "Valkey or ClickHouse cannot be asked; the detail says which and why"},
+    },
+)
+_BAD_RANGE: dict[int | str, dict[str, Any]] = {
+    422: {"model": Problem, "description": "a parameter is wrong, or the range of days is too long"}
+}
+
+
+def service(request: Request) -> Service:
+    """Return what the application works with."""
+    found: Service = request.app.state.service
+    return found
+
+
+@open_router.get("/alive")
+async def alive() -> Alive:
+    """Say that this process answers; open to everybody, and says nothing else."""
+    return Alive()
+
+
+@router.get("/keys")
+async def keys(request: Request) -> Keys:
+    """List what figures are kept for: the keys of the live loops, else those of the last 30 days."""
+    return await service(request).keys.get((), lambda: _keys(service(request)))
+
+
+@router.get("/today")
+async def today(request: Request, package_nm: PackageName, server_type: ServerType, os_type: SystemName) -> Today:
+    """Tell today's figures of a key, as they stand in Valkey."""
+    sources = service(request).sources
+    settings = await sources.settings()
+    async with sources.valkey() as valkey:
+        ((device, page),) = await LiveStore(valkey, settings).today([(package_nm, server_type, os_type)])
+    return Today(
+        at=utc_iso(sources.clock.now()),
+        package_nm=package_nm,
+        server_type=server_type,
+        os_type=os_type,
+        device=device,
+        page=page,
+    )
+
+
+@router.get("/log-rate")
+async def log_rate(request: Request, package_nm: PackageName, server_type: ServerType) -> LogRate:
+    """Tell how many rows came in over the last ten minutes, counted by ClickHouse."""
+    found = service(request)
+    pair = (package_nm, server_type)
+
+    async def compute() -> LogRate:
+        now = found.sources.clock.now()
+        return LogRate(at=utc_iso(now), slots=await slots_from_clickhouse(found.sources, pair, now))
+
+    return await found.log_rates.get(pair, compute)
+
+
+@router.get("/scatter", response_model=Scatter)
+async def scatter(request: Request, loop: ScatterName, package_nm: PackageName, server_type: ServerType) -> Response:
+    """Tell the points of the last minutes, as they stand in Valkey."""
+    found = service(request)
+    text = await found.scatters.get(
+        (loop, package_nm, server_type), lambda: _scatter(found, loop, (package_nm, server_type))
+    )
+    # Thousands of points, which are not checked a second time.
+    return Response(text, media_type="application/json")
+
+
+@router.get("/history", responses=_BAD_RANGE)
+async def days(
+    request: Request,
+    package_nm: PackageName,
+    server_type: ServerType,
+    os_type: SystemName,
+    first: FirstDay = None,
+    last: LastDay = None,
+) -> History:
+    """Tell the days of a key, at most 400."""
+    return await _history(service(request), _a_key(package_nm, server_type, os_type), first, last)
+
+
+@router.get(
+    "/history.csv",
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {}}, "description": "the days as CSV"}, **_BAD_RANGE},
+)
+async def days_as_csv(
+    request: Request,
+    package_nm: PackageName,
+    server_type: ServerType,
+    os_type: SystemName,
+    first: FirstDay = None,
+    last: LastDay = None,
+) -> Response:
+    """Give the days of a key as CSV, with the names of the table's columns."""
+    key = _a_key(package_nm, server_type, os_type)
+    answer = await _history(service(request), key, first, last)
+    name = f"max_device_statistic_{answer.first}_{answer.last}.csv"
+    return Response(
+        as_csv(answer, key),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+@router.get("/health")
+async def health(request: Request) -> Health:
+    """Tell how the loops, the daily job and the servers fare; what cannot be asked is said in its place."""
+    found = service(request)
+    return await found.health.get((), lambda: health_module.health(found.sources))
+
+
+@router.get(
+    "/stream",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "content": {"text/event-stream": {}},
+            "description": "events `loops`, `today`, `log_rate` and `scatter`: everything at once, then what changes",
+        }
+    },
+)
+async def stream(
+    request: Request, package_nm: PackageName, server_type: ServerType, os_type: SystemName
+) -> StreamingResponse:
+    """Send server-sent events for one key, at the rate of the live loops."""
+    events = service(request).hub.listen((package_nm, server_type, os_type), seconds=_STREAM_SECONDS)
+    return StreamingResponse(
+        await _begun(events),
+        media_type="text/event-stream",
+        # A proxy must not collect the events.
+        headers={"X-Accel-Buffering": "no"},
+    )
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> JSONResponse:
+    """Describe the API."""
+    return JSONResponse(request.app.openapi())
+
+
+def _a_key(package_nm: str, server_type: int, os_type: str) -> Key:
+    return Key(package_nm=package_nm, server_type=server_type, os_type=os_type)
+
+
+async def _keys(found: Service) -> Keys:
+    sources = found.sources
+    settings = await sources.settings()
+    async with sources.valkey() as valkey:
+        known = await LiveStore(valkey, settings).keys(MOST_KEYS)
+    source = "valkey" if known else "clickhouse"
+    known = known or await recent_keys(sources, MOST_KEYS)
+    return Keys(
+        at=utc_iso(sources.clock.now()),
+        timezone=settings.timezone.key,
+        today=str(zone_today(sources, settings.timezone)),
+        source=source,
+        is_complete=len(known) <= MOST_KEYS,
+        keys=known[:MOST_KEYS],
+    )
+
+
+async def _scatter(found: Service, loop: ScatterName, pair: tuple[str, int]) -> str:
+    settings = await found.sources.settings()
+    async with found.sources.valkey() as valkey:
+        members, meta = await LiveStore(valkey, settings).points(loop, pair)
+    points = PointSet(loop)
+    points.replace(members)
+    at = utc_iso(found.sources.clock.now())
+    return Scatter.model_construct(at=at, loop=loop, points=points.points(), meta=meta).model_dump_json()
+
+
+async def _history(found: Service, key: Key, first: date | None, last: date | None) -> History:
+    settings = await found.sources.settings()
+    first, last = day_range(first, last, zone_today(found.sources, settings.timezone))
+    asked = (key.package_nm, key.server_type, key.os_type, first, last)
+    return await found.histories.get(asked, lambda: history(found.sources, key, first, last))
+
+
+async def _begun(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Wait for the first event, so that a refusal is still an answer of its own.
+
+    :raises TooManyPages: no further page can be served.
+    """
+    first = await anext(events)
+
+    async def every() -> AsyncIterator[bytes]:
+        yield first
+        async for event in events:
+            yield event
+
+    return every()
+
+
+async def bad_range(request: Request, error: Exception) -> JSONResponse:
+    """Answer a range of days that is refused."""
+    assert isinstance(error, BadRange)
+    return JSONResponse({"detail": str(error)}, status_code=422)
+
+
+async def unavailable(request: Request, error: Exception) -> JSONResponse:
+    """Answer what needs a server that cannot be asked, or one page too many."""
+    headers = {"Retry-After": "30"} if isinstance(error, TooManyPages) else None
+    return JSONResponse({"detail": str(error)}, status_code=503, headers=headers)
