@@ -10,7 +10,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The interpreter outside the environment will not do: the stack's commands need what is installed in it.
 LOCAL := $(BIN)/python -m local
 
-.PHONY: help install lock run up stop down status logs seed feed backfill report test lint typecheck format bench-daily bench-backfill bench-realtime bench-clickhouse soak soak-clickhouse clean distclean
+.PHONY: help install lock run up stop down status logs seed feed backfill report test lint typecheck format bench-daily bench-backfill bench-realtime bench-clickhouse bench-pages soak soak-clickhouse clean distclean
 
 help:
 	@echo "make run        install, start everything, load sample data, compute the last 7 days, show them, go live"
@@ -19,7 +19,7 @@ help:
 	@echo "make feed       live traffic, 2,000 rows/s into each table, Ctrl-C ends [ARGS='--rate 500 --seconds 60']"
 	@echo "make backfill   FROM=2026-11-01 TO=2026-11-10                     [ARGS='--reprocess completed']"
 	@echo "make test       lint, type check and all tests; make lint | typecheck | format for one of them"
-	@echo "make bench-daily | bench-backfill DAYS=60 | bench-realtime [ARGS=--quick] | bench-clickhouse"
+	@echo "make bench-daily | bench-backfill DAYS=60 | bench-realtime [ARGS=--quick] | bench-clickhouse | bench-pages"
 	@echo "make soak MINUTES=30   the live loops under traffic, kills and stalls; figures must be exact in the end"
 	@echo "make soak-clickhouse   the embedded ClickHouse under kills and under 24 clients"
 	@echo "make clean      stop, remove all data and caches; make distclean also the installed packages"
@@ -87,6 +87,9 @@ bench-realtime: install
 
 bench-clickhouse: install
 	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.clickhouse $(ARGS)
+
+bench-pages: install
+	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.pages $(ARGS)
 
 # Traffic, random kills and stalls of every part, and exact figures in the end; leaves nothing behind.
 soak: install

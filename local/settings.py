@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 ADMIN_USER = "admin"
+# May look at everything and change nothing; the pages are for such users too.
+VIEWER_USER = "viewer"
 
 _LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost"})
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -63,6 +65,7 @@ class Settings:
     clickhouse_password: str = field(repr=False)
     valkey_password: str = field(repr=False)
     airflow_admin_password: str = field(repr=False)
+    airflow_viewer_password: str = field(repr=False)
     postgres_password: str = field(repr=False)
     fernet_key: str = field(repr=False)
     jwt_secret: str = field(repr=False)
@@ -209,6 +212,7 @@ class _Credentials:
         "clickhouse_password": ("CLICKHOUSE_PASSWORD", lambda: secrets.token_urlsafe(18)),
         "valkey_password": ("VALKEY_PASSWORD", lambda: secrets.token_urlsafe(18)),
         "airflow_admin_password": ("AIRFLOW_ADMIN_PASSWORD", lambda: secrets.token_urlsafe(12)),
+        "airflow_viewer_password": ("", lambda: secrets.token_urlsafe(12)),
         "postgres_password": ("", lambda: secrets.token_urlsafe(18)),
         "fernet_key": ("", lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()),
         "jwt_secret": ("", lambda: secrets.token_urlsafe(48)),

@@ -18,7 +18,7 @@ import psycopg2
 
 from local.processes import Command, DetachedProcess, ProcessError
 from local.services.part import Part, clean_environment
-from local.settings import ADMIN_USER
+from local.settings import ADMIN_USER, VIEWER_USER
 from scripts.apply_airflow_settings import SettingsFileError, read_airflow_settings
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class AirflowDeployment:
             "CORE__PARALLELISM": str(PARALLELISM),
             "CORE__FERNET_KEY": settings.fernet_key,
             "CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
-            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ADMIN_USER}:admin",
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{ADMIN_USER}:admin,{VIEWER_USER}:viewer",
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self._passwords_file),
             # The default asks the name service, which can take seconds on a laptop.
             "CORE__HOSTNAME_CALLABLE": "socket.gethostname",
@@ -93,7 +93,11 @@ class AirflowDeployment:
         temporary = self._passwords_file.with_suffix(".new")
         temporary.unlink(missing_ok=True)
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump({ADMIN_USER: self._settings.airflow_admin_password}, file)
+            passwords = {
+                ADMIN_USER: self._settings.airflow_admin_password,
+                VIEWER_USER: self._settings.airflow_viewer_password,
+            }
+            json.dump(passwords, file)
         temporary.replace(self._passwords_file)
 
     def is_migrated(self) -> bool:

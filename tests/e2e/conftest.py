@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from local.settings import ADMIN_USER, LOOPBACK, read_settings
+from local.settings import ADMIN_USER, LOOPBACK, VIEWER_USER, read_settings
 from local.stack import Progress, Stack
 from scripts.backfill import AirflowApi
 
@@ -94,6 +95,18 @@ class RunningStack:
             Stack(settings, Progress(lambda line: None)),
             AirflowApi(settings.airflow_url, username=ADMIN_USER, password=settings.airflow_admin_password),
         )
+
+    def token(self, username: str) -> str:
+        """Log in, and return a bearer token."""
+        settings = self.settings
+        passwords = {ADMIN_USER: settings.airflow_admin_password, VIEWER_USER: settings.airflow_viewer_password}
+        request = urllib.request.Request(
+            f"{settings.airflow_url}/auth/token",
+            json.dumps({"username": username, "password": passwords[username]}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return str(json.load(answer)["access_token"])
 
     def run_command(
         self, *arguments: str, stdin: str | None = None, timeout: float = 300, **variables: str
