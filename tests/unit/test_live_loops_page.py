@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -113,32 +113,3 @@ def test_the_keys_are_named() -> None:
     for loop in LOOPS.values():
         if issubclass(loop, HashLoop | ScatterLoop):
             assert f"`{{prefix}}:{loop.key_template}`" in PAGE
-
-
-class Recorder:
-    """Airflow's metrics, with what they are called."""
-
-    names: ClassVar[set[str]] = set()
-
-    @classmethod
-    def record(cls, stat: str, *_: Any, **__: Any) -> None:
-        cls.names.add(stat)
-
-
-def test_every_metric_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from maxy.triggers import announcer
-
-    Recorder.names.clear()
-    for kind in ("incr", "gauge", "timing"):
-        monkeypatch.setattr(announcer.stats, kind, Recorder.record)
-    monkeypatch.setattr(announcer, "_initialize", lambda: False)
-    observer = announcer.AirflowAnnouncer().observer("page")
-    for failures in (0, 1):
-        observer.ticked(LoopStatus(5.0, consecutive_failures=failures))
-    source = (ROOT / "plugins" / "maxy" / "realtime" / "watch.py").read_text(encoding="utf-8")
-    watched = {f"{announcer.METRIC_PREFIX}.{name}" for name in re.findall(r'announcer\.gauge\("(\w+)"', source)}
-    assert watched
-    assert Recorder.names | watched == {
-        f"{announcer.METRIC_PREFIX}.{name}"
-        for name in re.findall(r"^\| `maxy\.realtime\.(\w+)` \|", PAGE, re.MULTILINE)
-    }
