@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -163,14 +163,15 @@ def _belongs(process: psutil.Process, folder: str, ports: set[int]) -> bool:
     return listens or any(folder in text for text in texts)
 
 
-@pytest.fixture(scope="session")
-def stack() -> Iterator[RunningStack]:
+@contextmanager
+def started_stack(**variables: str) -> Iterator[RunningStack]:
+    """Run a stack of its own on free ports, and leave nothing of it.
+
+    :param variables: what it is told in the environment.
+    """
     # Not below pytest's own folder, which no other user may enter: as root, the database runs as another user.
     folder = Path(tempfile.mkdtemp(prefix="maxy-e2e-"))
-    # Not UTC, so that a date which is one by luck alone shows.
-    running = RunningStack.of(
-        own_environment(folder / "local", MAXY_TIMEZONE="Asia/Seoul", MAXY_REALTIME=json.dumps(REALTIME))
-    )
+    running = RunningStack.of(own_environment(folder / "local", **variables))
     try:
         started = running.run_command("up")
         assert started.returncode == 0, started.stdout + started.stderr
@@ -182,3 +183,10 @@ def stack() -> Iterator[RunningStack]:
         shutil.rmtree(folder, ignore_errors=True)
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
     assert remaining == []
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[RunningStack]:
+    # Not UTC, so that a date which is one by luck alone shows.
+    with started_stack(MAXY_TIMEZONE="Asia/Seoul", MAXY_REALTIME=json.dumps(REALTIME)) as running:
+        yield running

@@ -501,6 +501,12 @@ def test_status_of_another_version_is_none(texts: dict[str, str]) -> None:
     assert LoopStatus.from_texts(texts) is None
 
 
+def test_status_with_an_instant_without_a_zone_is_none() -> None:
+    texts = LoopStatus(5.0, last_tick_at=START, last_success_at=START).texts()
+    assert LoopStatus.from_texts(texts) is not None
+    assert LoopStatus.from_texts({**texts, "last_success_at": "2026-03-01T12:00:00"}) is None
+
+
 def test_one_line_a_minute_sums_up(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     Scene(lambda _: TickResult(rows=10, keys=2, left_out=1), seconds=181).run()

@@ -7,7 +7,7 @@ WITH
     extract(id, '^maxy_realtime_(.+)_[0-9a-f]{16}$') AS loop,
     extract(id, '^([^.]+\\.[^.]+)\\..*\\.try[0-9]+\\.[0-9]+$') AS task
 SELECT
-    if(loop != '', concat('realtime_', loop), task) AS name,
+    multiIf(loop = 'pages', loop, loop != '', concat('realtime_', loop), task) AS name,
     countIf(type = 'QueryFinish') AS runs,
     countIf(type IN ('ExceptionBeforeStart', 'ExceptionWhileProcessing')) AS failures,
     sum(query_duration_ms) / 1000 AS seconds,

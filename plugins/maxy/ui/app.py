@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 
 from maxy import __version__
 from maxy.realtime.clock import SystemClock
@@ -13,13 +16,23 @@ from maxy.ui.hub import TooManyPages
 from maxy.ui.service import Service
 from maxy.ui.sources import Sources, SourceUnavailable
 
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+
+class _Application(FastAPI):
+    """Has the headers on the answer to a defect too, which is made outside of all that ``add_middleware`` adds."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return SecurityHeaders(super().build_middleware_stack())
+
 
 def create_app(sources: Sources | None = None) -> FastAPI:
     """Make it. Its clients are made when they are first needed, so it starts whatever is down.
 
     :param sources: where the figures come from; the package's own connections by default.
     """
-    app = FastAPI(
+    app = _Application(
         title="maxy statistics",
         version=__version__,
         description="Figures of mobile and web applications: live from Valkey, days from ClickHouse. "
@@ -36,5 +49,5 @@ def create_app(sources: Sources | None = None) -> FastAPI:
     app.add_exception_handler(SourceUnavailable, routes.unavailable)
     app.add_exception_handler(TooManyPages, routes.unavailable)
     app.add_exception_handler(BadRange, routes.bad_range)
-    app.add_middleware(SecurityHeaders)
+    app.add_exception_handler(RequestValidationError, routes.bad_parameter)
     return app

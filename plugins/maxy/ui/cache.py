@@ -19,7 +19,7 @@ class SharedAnswers(Generic[Value]):
 
     :param seconds: how long an answer is kept.
     :param monotonic: seconds that only grow.
-    :param most: how many are kept; the oldest is forgotten first.
+    :param most: how many are kept; the oldest is forgotten first. Those that are too old go with the next question.
     """
 
     def __init__(self, seconds: float, monotonic: Callable[[], float], *, most: int = 256) -> None:
@@ -37,6 +37,7 @@ class SharedAnswers(Generic[Value]):
         if known is not None and (not known[1].done() or known[0] > self._monotonic()):
             # Shielded: a viewer who leaves must not take the answer from the others.
             return await asyncio.shield(known[1])
+        self._forget_old()
         task = asyncio.ensure_future(self._computed(key, compute))
         self._answers[key] = (float("inf"), task)
         self._answers.move_to_end(key)
@@ -53,6 +54,11 @@ class SharedAnswers(Generic[Value]):
             raise
         self._keep(key, task, until=self._monotonic() + self._seconds)
         return value
+
+    def _forget_old(self) -> None:
+        now = self._monotonic()
+        for key in [key for key, (until, _) in self._answers.items() if until <= now]:
+            del self._answers[key]
 
     def _keep(self, key: Hashable, task: asyncio.Task[Value] | None, until: float) -> None:
         known = self._answers.get(key)

@@ -7,52 +7,53 @@ from typing import TYPE_CHECKING
 
 from maxy.ui.history import DAILY_DAG_ID, daily
 from maxy.ui.live_store import LiveStore, reports
-from maxy.ui.models import ClickHouseServer, Daily, Health, Loops, Queries, QueryCost, Server
+from maxy.ui.models import ClickHouseServer, Daily, Health, LoopReport, Queries, QueryCost, Server
 from maxy.ui.sources import SourceUnavailable
 from maxy.valkey.text import utc_iso
 
 if TYPE_CHECKING:
-    from maxy.ui.sources import Sources
+    from maxy.ui.sources import PageSettings, Sources
 
 _QUERIES_SECONDS = 3600
 _MOST_QUERIES = 50
 
 
-async def loops(sources: Sources) -> Loops:
-    """Return how each loop fares.
+async def health(sources: Sources) -> Health:
+    """Return everything; the parts are asked side by side."""
+    settings = error = None
+    try:
+        settings = await sources.settings()
+    except SourceUnavailable as unavailable:
+        error = str(unavailable)
+    (valkey, loops), clickhouse, days, queries = await asyncio.gather(
+        _live(sources, settings), _clickhouse(sources), _daily(sources), _queries(sources)
+    )
+    return Health(
+        at=utc_iso(sources.clock.now()),
+        timezone=settings.timezone.key if settings else None,
+        error=error,
+        valkey=valkey,
+        clickhouse=clickhouse,
+        loops=loops,
+        daily=days,
+        queries=queries,
+    )
 
-    :raises maxy.ui.sources.SourceUnavailable: the settings cannot be read; Valkey's error is in the answer.
-    """
-    settings = await sources.settings()
+
+async def _live(sources: Sources, settings: PageSettings | None) -> tuple[Server, list[LoopReport]]:
+    """Return whether Valkey answers, and how each loop fares."""
     error = None
     statuses = None
     try:
         async with sources.valkey() as valkey:
-            statuses = await LiveStore(valkey, settings).statuses()
+            # There may be no loop to ask for.
+            await valkey.ping()
+            if settings:
+                statuses = await LiveStore(valkey, settings).statuses()
     except SourceUnavailable as unavailable:
         error = str(unavailable)
-    now = sources.clock.now()
-    return Loops(at=utc_iso(now), error=error, loops=reports(statuses, settings, now))
-
-
-async def health(sources: Sources) -> Health:
-    """Return everything; the parts are asked side by side.
-
-    :raises maxy.ui.sources.SourceUnavailable: the package's settings cannot be read.
-    """
-    settings = await sources.settings()
-    live, clickhouse, days, queries = await asyncio.gather(
-        loops(sources), _clickhouse(sources), _daily(sources), _queries(sources)
-    )
-    return Health(
-        at=live.at,
-        timezone=settings.timezone.key,
-        valkey=Server(is_reachable=live.error is None, error=live.error),
-        clickhouse=clickhouse,
-        loops=live.loops,
-        daily=days,
-        queries=queries,
-    )
+    loops = reports(statuses, settings, sources.clock.now()) if settings else []
+    return Server(is_reachable=error is None, error=error), loops
 
 
 async def _clickhouse(sources: Sources) -> ClickHouseServer:

@@ -25,6 +25,8 @@ DAILY_DAG_ID = "device_statistic_daily"
 MOST_DAYS = 400
 #: Days that are shown unless others are asked for.
 DEFAULT_DAYS = 30
+# What the table's type of a day can hold, with a week to spare.
+_FIRST_DAY, _LAST_DAY = date(1971, 1, 1), date(2148, 1, 1)
 _WEEK = timedelta(days=7)
 _HEALTH_DAYS = 14
 _KEY_DAYS = 30
@@ -41,15 +43,19 @@ def day_range(first: date | None, last: date | None, today: date) -> tuple[date,
     :param last: as asked for; yesterday by default.
     :raises BadRange: it ends before it begins, is longer than ``MOST_DAYS``, or outside of what the table can hold.
     """
-    last = last or today - timedelta(days=1)
-    if not date(1971, 1, 1) <= last <= date(2148, 1, 1):
-        raise BadRange(f"last: {last} is not between 1971-01-01 and 2148-01-01")
-    first = first or last - timedelta(days=DEFAULT_DAYS - 1)
+    last = _held("last", last or today - timedelta(days=1))
+    first = _held("first", first or max(last - timedelta(days=DEFAULT_DAYS - 1), _FIRST_DAY))
     if first > last:
         raise BadRange(f"first: {first} is after last: {last}")
     if (last - first).days >= MOST_DAYS:
         raise BadRange(f"first: {first} to last: {last} are more than {MOST_DAYS} days")
     return first, last
+
+
+def _held(name: str, day: date) -> date:
+    if not _FIRST_DAY <= day <= _LAST_DAY:
+        raise BadRange(f"{name}: {day} is not between {_FIRST_DAY} and {_LAST_DAY}")
+    return day
 
 
 async def history(sources: Sources, key: Key, first: date, last: date) -> History:
@@ -139,7 +145,7 @@ def as_csv(answer: History, key: Key) -> str:
 
 
 def _harmless(text: str) -> str:
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else text
 
 
 async def _computed_days(sources: Sources, first: date, last: date) -> dict[str, tuple[int, int]]:

@@ -13,7 +13,7 @@ from maxy.ui.topics import LogRateTopic, ScatterTopic, TodayTopic, event
 from maxy.valkey.text import utc_iso
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
     from datetime import datetime
 
     from maxy.realtime.status import LoopStatus
@@ -64,7 +64,7 @@ class LiveHub:
         self._loops_told = float("-inf")
         self._ticks: dict[str, datetime | None] = {}
 
-    async def listen(self, triple: Triple, *, seconds: float) -> AsyncIterator[bytes]:
+    async def listen(self, triple: Triple, *, seconds: float) -> AsyncGenerator[bytes, None]:
         """Yield events for a page: everything at once, then what changes.
 
         :param triple: package, server type and system.
@@ -104,8 +104,11 @@ class LiveHub:
         monotonic = self._sources.clock.monotonic
         last_page = monotonic()
         ready: set[Topic] = set()
+        task = asyncio.current_task()
+        assert task is not None, "it runs as a task"
         try:
-            while not self._is_stopping():
+            # Python 3.11's wait_for, which Valkey's client uses, now and then swallows a cancellation.
+            while not self._is_stopping() and not task.cancelling():
                 now = monotonic()
                 last_page = now if self._pages else last_page
                 if now - last_page > _LINGER_SECONDS:

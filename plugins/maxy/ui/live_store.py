@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from maxy.realtime.device import Device
@@ -31,6 +32,7 @@ SCATTERS: Mapping[ScatterName, type[ScatterLoop]] = {
     ScatterName.RESPONSE_TIME: ResponseTime,
 }
 
+_SERVER_TYPE = re.compile("[0-9]{1,10}")
 # The fence number and the first letters of the token.
 _SHOWN_OF_HOLDER = 25
 
@@ -139,9 +141,12 @@ def _key(template: KeyTemplate, values: Iterable[object]) -> str:
 
 def _triples(template: KeyTemplate, keys: Iterable[bytes]) -> Iterable[Triple]:
     for key in keys:
-        values = template.values(decoded(key))
-        # A number is all that the server type can be; anything else is not a key of ours.
-        if values is not None and values[1].isdecimal():
+        try:
+            values = template.values(decoded(key))
+        except UnicodeDecodeError:
+            values = None
+        # What is no server type is no key of ours.
+        if values is not None and _SERVER_TYPE.fullmatch(values[1]):
             yield values[0], int(values[1]), values[2]
 
 

@@ -59,8 +59,11 @@ class LogRateWindow:
         except (KeyError, ValueError):
             # No rows so far, or not written by the loop.
             pass
-        if self._slots and end <= _instant(self._slots[-1].end):
-            return None
+        if self._slots:
+            newest = _instant(self._slots[-1].end)
+            if end <= newest:
+                return None
+            start = max(start, newest)
         slot = Slot(start=utc_iso(start), end=utc_iso(end), rows=rows)
         self._slots.append(slot)
         while self._slots and _instant(self._slots[0].end) < end - SHOWN:
@@ -77,17 +80,18 @@ def _instant(text: str) -> datetime:
 
 
 async def slots_from_clickhouse(sources: Sources, pair: Pair, until: datetime) -> list[Slot]:
-    """Return slots of the log meter's period that end at an instant.
+    """Return slots of the log meter's period, oldest first; the last one ends at an instant, to the millisecond.
 
     :raises maxy.ui.sources.SourceUnavailable: ClickHouse or the settings cannot be asked.
     """
     settings = (await sources.settings()).loop(LogMeter.name)
     period = timedelta(seconds=settings.period_seconds if settings else LogMeter.period_seconds)
     left_out = settings["leave_out_log_types"] if settings else []
-    # Slots that end at the instant, so that the first tick follows them without a gap.
     slot_ms = max(1, to_ms(from_ms(0) + period))
-    until_ms = to_ms(until) // slot_ms * slot_ms
-    since_ms = until_ms - max(1, int(SHOWN / period)) * slot_ms
+    slots = min(_MOST_SLOTS, max(1, int(SHOWN / period)))
+    # Counted back from the instant, so that the tick that begins there follows without a gap.
+    until_ms = to_ms(until)
+    since_ms = until_ms - slots * slot_ms
     result = await sources.select(
         "ui/log_rate.sql",
         {
@@ -97,13 +101,13 @@ async def slots_from_clickhouse(sources: Sources, pair: Pair, until: datetime) -
             "log_tm_since_ms": since_ms - int(_LATE.total_seconds() * 1000),
             "package_nm": pair[0],
             "server_type": pair[1],
-            "most": _MOST_SLOTS,
+            "most": slots,
             **({"log_types": left_out} if left_out else {}),
         },
         structure={"leave_out_log_types": bool(left_out)},
     )
     rows = dict(zip(result["slot"], result["rows"], strict=True))
     return [
-        Slot(start=utc_iso(from_ms(start)), end=utc_iso(from_ms(start + slot_ms)), rows=rows.get(start, 0))
-        for start in range(since_ms, until_ms, slot_ms)
-    ][-_MOST_SLOTS:]
+        Slot(start=utc_iso(from_ms(start)), end=utc_iso(from_ms(start + slot_ms)), rows=rows.get(number, 0))
+        for number, start in enumerate(range(since_ms, until_ms, slot_ms))
+    ]

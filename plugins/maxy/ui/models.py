@@ -244,7 +244,8 @@ class Health(BaseModel):
     """How everything fares. What could not be asked says why."""
 
     at: str
-    timezone: str
+    timezone: str | None = Field(description="the statistics time zone; null where the settings cannot be read")
+    error: str | None = Field(description="why the package's settings cannot be read; there are no loops then")
     valkey: Server
     clickhouse: ClickHouseServer
     loops: list[LoopReport]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -61,12 +62,15 @@ class PointSet:
         try:
             point = json.loads(text)
             value = float(point[_VALUE_FIELDS[self._loop]])
-        except (ValueError, KeyError, TypeError):
+            arrival = int(score)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             # Not written by the loop.
+            return None
+        if not math.isfinite(value):
             return None
         return (
             number,
-            int(score),
+            arrival,
             value,
             _text(point.get("os_type")),
             _text(point.get("page_id") or point.get("req_url")),
@@ -77,7 +81,8 @@ class PointSet:
 
 
 def _text(value: object) -> str | None:
-    return None if value is None else str(value)[:_LONGEST_TEXT]
+    # JSON can name halves of a character, which cannot be sent on.
+    return None if value is None else str(value)[:_LONGEST_TEXT].encode("utf-8", "replace").decode()
 
 
 def _columns(rows: Iterable[tuple[Any, ...]]) -> Points:

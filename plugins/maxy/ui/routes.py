@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing, suppress
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from maxy.ui import health as health_module
@@ -16,10 +18,11 @@ from maxy.ui.live_store import LiveStore
 from maxy.ui.log_rate import slots_from_clickhouse
 from maxy.ui.models import Alive, Health, History, Key, Keys, LogRate, Problem, Scatter, ScatterName, Today
 from maxy.ui.points import PointSet
+from maxy.ui.sources import SourceUnavailable
 from maxy.valkey.text import utc_iso
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from maxy.ui.service import Service
 
@@ -47,8 +50,8 @@ router = APIRouter(
         503: {"model": Problem, "description": "Valkey or ClickHouse cannot be asked; the detail says which and why"},
     },
 )
-_BAD_RANGE: dict[int | str, dict[str, Any]] = {
-    422: {"model": Problem, "description": "a parameter is wrong, or the range of days is too long"}
+_BAD_PARAMETER: dict[int | str, dict[str, Any]] = {
+    422: {"model": Problem, "description": "a parameter is wrong; the detail says which and why"}
 }
 
 
@@ -70,7 +73,7 @@ async def keys(request: Request) -> Keys:
     return await service(request).keys.get((), lambda: _keys(service(request)))
 
 
-@router.get("/today")
+@router.get("/today", responses=_BAD_PARAMETER)
 async def today(request: Request, package_nm: PackageName, server_type: ServerType, os_type: SystemName) -> Today:
     """Tell today's figures of a key, as they stand in Valkey."""
     sources = service(request).sources
@@ -87,7 +90,7 @@ async def today(request: Request, package_nm: PackageName, server_type: ServerTy
     )
 
 
-@router.get("/log-rate")
+@router.get("/log-rate", responses=_BAD_PARAMETER)
 async def log_rate(request: Request, package_nm: PackageName, server_type: ServerType) -> LogRate:
     """Tell how many rows came in over the last ten minutes, counted by ClickHouse."""
     found = service(request)
@@ -100,7 +103,7 @@ async def log_rate(request: Request, package_nm: PackageName, server_type: Serve
     return await found.log_rates.get(pair, compute)
 
 
-@router.get("/scatter", response_model=Scatter)
+@router.get("/scatter", response_model=Scatter, responses=_BAD_PARAMETER)
 async def scatter(request: Request, loop: ScatterName, package_nm: PackageName, server_type: ServerType) -> Response:
     """Tell the points of the last minutes, as they stand in Valkey."""
     found = service(request)
@@ -111,7 +114,7 @@ async def scatter(request: Request, loop: ScatterName, package_nm: PackageName, 
     return Response(text, media_type="application/json")
 
 
-@router.get("/history", responses=_BAD_RANGE)
+@router.get("/history", responses=_BAD_PARAMETER)
 async def days(
     request: Request,
     package_nm: PackageName,
@@ -127,7 +130,7 @@ async def days(
 @router.get(
     "/history.csv",
     response_class=Response,
-    responses={200: {"content": {"text/csv": {}}, "description": "the days as CSV"}, **_BAD_RANGE},
+    responses={200: {"content": {"text/csv": {}}, "description": "the days as CSV"}, **_BAD_PARAMETER},
 )
 async def days_as_csv(
     request: Request,
@@ -162,7 +165,8 @@ async def health(request: Request) -> Health:
         200: {
             "content": {"text/event-stream": {}},
             "description": "events `loops`, `today`, `log_rate` and `scatter`: everything at once, then what changes",
-        }
+        },
+        **_BAD_PARAMETER,
     },
 )
 async def stream(
@@ -181,7 +185,9 @@ async def stream(
 @router.get("/openapi.json", include_in_schema=False)
 async def openapi(request: Request) -> JSONResponse:
     """Describe the API."""
-    return JSONResponse(request.app.openapi())
+    # Its paths begin where Airflow has mounted the application.
+    servers = [{"url": request.scope.get("root_path") or "/"}]
+    return JSONResponse({**request.app.openapi(), "servers": servers})
 
 
 def _a_key(package_nm: str, server_type: int, os_type: str) -> Key:
@@ -191,8 +197,11 @@ def _a_key(package_nm: str, server_type: int, os_type: str) -> Key:
 async def _keys(found: Service) -> Keys:
     sources = found.sources
     settings = await sources.settings()
-    async with sources.valkey() as valkey:
-        known = await LiveStore(valkey, settings).keys(MOST_KEYS)
+    known: list[Key] = []
+    # Without Valkey there are still days to look at.
+    with suppress(SourceUnavailable):
+        async with sources.valkey() as valkey:
+            known = await LiveStore(valkey, settings).keys(MOST_KEYS)
     source = "valkey" if known else "clickhouse"
     known = known or await recent_keys(sources, MOST_KEYS)
     return Keys(
@@ -222,17 +231,20 @@ async def _history(found: Service, key: Key, first: date | None, last: date | No
     return await found.histories.get(asked, lambda: history(found.sources, key, first, last))
 
 
-async def _begun(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _begun(events: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
     """Wait for the first event, so that a refusal is still an answer of its own.
 
     :raises TooManyPages: no further page can be served.
     """
-    first = await anext(events)
+    # None at all where the server is about to end.
+    first = await anext(events, b"")
 
     async def every() -> AsyncIterator[bytes]:
-        yield first
-        async for event in events:
-            yield event
+        # Whoever has gone is not to be counted as a page any more.
+        async with aclosing(events):
+            yield first
+            async for event in events:
+                yield event
 
     return every()
 
@@ -241,6 +253,13 @@ async def bad_range(request: Request, error: Exception) -> JSONResponse:
     """Answer a range of days that is refused."""
     assert isinstance(error, BadRange)
     return JSONResponse({"detail": str(error)}, status_code=422)
+
+
+async def bad_parameter(request: Request, error: Exception) -> JSONResponse:
+    """Answer parameters that are missing or wrong, with a sentence as every other problem."""
+    assert isinstance(error, RequestValidationError)
+    wrong = [f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}" for one in error.errors()]
+    return JSONResponse({"detail": "; ".join(wrong)}, status_code=422)
 
 
 async def unavailable(request: Request, error: Exception) -> JSONResponse:

@@ -39,6 +39,7 @@ class Service:
         self.log_rates = SharedAnswers(_LIVE_SECONDS, monotonic)
         # Texts of half a megabyte each.
         self.scatters = SharedAnswers(_LIVE_SECONDS, monotonic, most=32)
-        self.histories = SharedAnswers(_HISTORY_SECONDS, monotonic)
+        # Up to a megabyte each.
+        self.histories = SharedAnswers(_HISTORY_SECONDS, monotonic, most=64)
         self.health = SharedAnswers(_LIVE_SECONDS, monotonic)
         self.hub = LiveHub(self.sources, is_stopping=is_server_stopping)

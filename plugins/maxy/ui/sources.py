@@ -41,7 +41,7 @@ _CLICKHOUSE_SETTINGS = {
     "max_threads": 2,
     "max_memory_usage": 2 * 1024**3,
 }
-_RECEIVE_TIMEOUT = 20.0
+_ANSWER_SECONDS = 20.0
 _LONGEST_ERROR = 500
 _FAILURES = (RedisError, ClickHouseError, AirflowException, AirflowNotFoundException, OSError, TimeoutError)
 
@@ -139,9 +139,11 @@ class Sources:
         """
         statement = read_statement(file, **(structure or {}))
         async with _telling("ClickHouse", (*_FAILURES, ValueError)):
-            reader = await self._reader()
-            async with self._turns:
-                return await reader.select(statement, parameters, settings=_CLICKHOUSE_SETTINGS)
+            # As a whole: those who wait for their turn, or for the first connection, would otherwise add up.
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                reader = await self._reader()
+                async with self._turns:
+                    return await reader.select(statement, parameters, settings=_CLICKHOUSE_SETTINGS)
 
     async def close(self) -> None:
         """End the connections."""
@@ -156,7 +158,7 @@ class Sources:
         async with self._lock:
             if self._clickhouse is None:
                 address = await self._find_clickhouse()
-                self._clickhouse = ClickHouseReader(address, name="pages", receive_timeout=_RECEIVE_TIMEOUT)
+                self._clickhouse = ClickHouseReader(address, name="pages", receive_timeout=_ANSWER_SECONDS)
             return self._clickhouse
 
 
@@ -165,7 +167,8 @@ async def _telling(source: str, failures: tuple[type[Exception], ...]) -> AsyncI
     try:
         yield
     except failures as error:
-        reason = f"{type(error).__name__}: {error}".split("Stack trace:")[0].strip()
+        told = str(error).split("Stack trace:")[0].strip() or "no answer in time"
+        reason = f"{type(error).__name__}: {told}"
         raise SourceUnavailable(source, str(redact(reason))[:_LONGEST_ERROR]) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
@@ -17,7 +18,6 @@ from maxy.valkey.text import utc_iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from maxy.realtime.status import LoopStatus
     from maxy.ui.live_store import LiveStore, Pair, Triple
@@ -131,12 +131,12 @@ class LogRateTopic(Topic):
     async def read(self, store: LiveStore, statuses: Mapping[str, LoopStatus | None], now: datetime) -> bytes | None:
         """Read the newest tick. The time before the first one comes from ClickHouse, whenever it answers."""
         status = statuses.get(LogMeter.name)
-        if self._before is None:
-            until = status.last_success_at if status is not None and status.last_success_at is not None else now
-            self._before = asyncio.ensure_future(self._slots_before(until))
-            self.is_incomplete = True
         (answer,) = await store.log_rates([self._pair])
         slot = self._window.tick(answer, status) if status is not None else None
+        if self._before is None:
+            until = datetime.fromisoformat(slot.start) if slot is not None else now
+            self._before = asyncio.ensure_future(self._slots_before(until))
+            self.is_incomplete = True
         if self.is_incomplete and self._before.done():
             self.is_incomplete = False
             self._window.precede(self._before.result())

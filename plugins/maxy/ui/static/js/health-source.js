@@ -1,0 +1,82 @@
+/**
+ * What the health page and the DAG's tab show: the API's answer, and what Airflow tells of the runs.
+ * @module health-source
+ */
+
+import { ApiError, ask } from "./api.js";
+import { setBanner } from "./banners.js";
+import { t } from "./i18n.js";
+import { whileVisible } from "./page.js";
+import { dailyRuns, newestRun } from "./runs.js";
+
+const HEALTH_MS = 10_000;
+// Runs change far more seldom, and asking for them costs the API server more.
+const RUNS_MS = 30_000;
+
+/**
+ * @typedef {object} Runs
+ * @property {Map<string, import("./runs.js").DailyRun>} daily by day
+ * @property {Map<string, string | null>} loops newest run by the DAG's id
+ * @property {ApiError | null} error why some are not there
+ */
+
+/**
+ * Ask now and then, while somebody can see the page.
+ * @param {(health: object, runs: Runs) => void} show is called with every answer
+ * @param {(dagId: string) => boolean} [isWanted] whose runs are asked for
+ */
+export function followHealth(show, isWanted = () => true) {
+  /** @type {Runs} */
+  let runs = { daily: new Map(), loops: new Map(), error: null };
+  let askedAt = -Infinity;
+  whileVisible(async () => {
+    try {
+      const health = await ask("health");
+      setBanner("health", null);
+      show(health, runs);
+      if (performance.now() - askedAt > RUNS_MS) {
+        askedAt = performance.now();
+        runs = await askForRuns(health, isWanted);
+        show(health, runs);
+      }
+    } catch (error) {
+      if (!(error instanceof ApiError)) {
+        throw error;
+      }
+      setBanner("health", { tone: "bad", text: t("health.failed"), items: [error.text] });
+    }
+  }, HEALTH_MS);
+}
+
+async function askForRuns({ daily, loops, timezone }, isWanted) {
+  const runs = { daily: new Map(), loops: new Map(), error: null };
+  const attempt = (question) =>
+    question.catch((error) => {
+      if (!(error instanceof ApiError)) {
+        throw error;
+      }
+      // A DAG that was never parsed has no runs; that is no error.
+      runs.error = error.status === 404 ? runs.error : error;
+      return null;
+    });
+  const questions = loops
+    .filter(({ dag_id }) => isWanted(dag_id))
+    .map(async ({ dag_id }) => runs.loops.set(dag_id, await attempt(newestRun(dag_id))));
+  // Without the statistics' zone it is not known which day a run was for.
+  if (timezone && isWanted(daily.dag_id)) {
+    questions.push(attempt(dailyRuns(daily.dag_id, timezone)).then((found) => (runs.daily = found ?? runs.daily)));
+  }
+  await Promise.all(questions);
+  return runs;
+}
+
+/**
+ * Say that runs are not shown, and why.
+ * @param {HTMLElement} place
+ * @param {Runs} runs
+ */
+export function tellOfRuns(place, { error }) {
+  const key = error?.status === 403 ? "health.runsForbidden" : "health.runsFailed";
+  const banner = error && { tone: "info", text: t(key), items: error.status === 403 ? [] : [error.text] };
+  setBanner("runs", banner, place);
+}

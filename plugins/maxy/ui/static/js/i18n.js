@@ -1,0 +1,176 @@
+/**
+ * Korean and English: texts, numbers, dates and durations. The texts are in messages.js.
+ * @module i18n
+ */
+
+import { MESSAGES } from "./messages.js";
+import { recall, remember } from "./storage.js";
+import { viewerZone } from "./time.js";
+
+const LANGUAGES = ["en", "ko"];
+const OWN_CHOICE = "maxy.language";
+const AIRFLOWS_CHOICE = "i18nextLng";
+const BYTE_UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte", "petabyte"];
+const DURATION_UNITS = [
+  ["day", 86_400],
+  ["hour", 3600],
+  ["minute", 60],
+  ["second", 1],
+];
+
+/** @type {"en" | "ko"} the language of this page */
+export const language = supported([recall(OWN_CHOICE), recall(AIRFLOWS_CHOICE), ...navigator.languages]) ?? "en";
+// For numbers and dates: with the viewer's country, where the browser tells it.
+const locale = navigator.languages.find((name) => primary(name) === language) ?? language;
+document.documentElement.lang = language;
+
+addEventListener("storage", (event) => {
+  if (event.key === AIRFLOWS_CHOICE && !recall(OWN_CHOICE)) {
+    location.reload();
+  }
+});
+
+function primary(name) {
+  return name.split("-")[0].toLowerCase();
+}
+
+function supported(names) {
+  return names
+    .filter(Boolean)
+    .map(primary)
+    .find((name) => LANGUAGES.includes(name));
+}
+
+/**
+ * Show the page in another language from now on.
+ * @param {string} name "en" or "ko"
+ */
+export function chooseLanguage(name) {
+  remember(OWN_CHOICE, name);
+  // Everything on the page comes from a few requests, so that is simpler than to change texts in place.
+  location.reload();
+}
+
+/**
+ * A text in the page's language.
+ * @param {string} key of messages.js
+ * @param {Object<string, string | number>} [values] for the {names} in it
+ * @returns {string}
+ */
+export function t(key, values = {}) {
+  const texts = MESSAGES[key];
+  if (!texts) {
+    throw new Error(`messages.js has no text ${key}`);
+  }
+  return texts[LANGUAGES.indexOf(language)].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+}
+
+/**
+ * Fill in the texts of elements with data-i18n (content), data-i18n-label (aria-label).
+ * @param {ParentNode} root
+ */
+export function translate(root) {
+  for (const element of root.querySelectorAll("[data-i18n]")) {
+    element.textContent = t(element.dataset.i18n);
+  }
+  for (const element of root.querySelectorAll("[data-i18n-label]")) {
+    element.setAttribute("aria-label", t(element.dataset.i18nLabel));
+  }
+}
+
+/**
+ * @param {number} value
+ * @param {number} [digits] after the point, at the most
+ * @returns {string}
+ */
+export function formatNumber(value, digits = 0) {
+  return new Intl.NumberFormat(locale, { maximumFractionDigits: digits }).format(value);
+}
+
+/**
+ * @param {number} ratio 0.1 is 10 %
+ * @returns {string} with its sign
+ */
+export function formatChange(ratio) {
+  const options = { style: "percent", maximumFractionDigits: 1, signDisplay: "exceptZero" };
+  return new Intl.NumberFormat(locale, options).format(ratio);
+}
+
+/**
+ * @param {number} value milliseconds
+ * @returns {string}
+ */
+export function formatMilliseconds(value) {
+  const digits = value < 100 ? 1 : 0;
+  return t("unit.ms", { value: formatNumber(value, digits) });
+}
+
+/**
+ * @param {number} value bytes
+ * @returns {string} in the unit that fits
+ */
+export function formatBytes(value) {
+  const power = value < 1 ? 0 : Math.min(Math.floor(Math.log10(value) / 3), BYTE_UNITS.length - 1);
+  return unit(value / 1000 ** power, BYTE_UNITS[power], power ? 1 : 0);
+}
+
+/**
+ * @param {number} seconds
+ * @returns {string} in one or two units
+ */
+export function formatDuration(seconds) {
+  if (seconds < 1) {
+    return formatMilliseconds(seconds * 1000);
+  }
+  if (seconds < 60) {
+    return unit(seconds, "second", seconds < 10 ? 1 : 0);
+  }
+  const whole = Math.round(seconds);
+  const largest = DURATION_UNITS.findIndex(([, size]) => whole >= size);
+  const [name, size] = DURATION_UNITS[largest];
+  const [nextName, nextSize] = DURATION_UNITS[largest + 1];
+  const rest = Math.floor((whole % size) / nextSize);
+  const parts = [unit(Math.floor(whole / size), name), rest ? unit(rest, nextName) : ""];
+  return parts.join(" ").trim();
+}
+
+function unit(value, name, digits = 0) {
+  const options = { style: "unit", unit: name, unitDisplay: "short", maximumFractionDigits: digits };
+  return new Intl.NumberFormat(locale, options).format(value);
+}
+
+/**
+ * A day of the calendar, the same in every zone.
+ * @param {string} day YYYY-MM-DD
+ * @param {"long" | "short"} [style] long: with the year
+ * @returns {string}
+ */
+export function formatDay(day, style = "long") {
+  const year = style === "long" ? { year: "numeric" } : {};
+  const options = { ...year, month: "short", day: "numeric", weekday: "short", timeZone: "UTC" };
+  return new Intl.DateTimeFormat(locale, options).format(Date.parse(`${day}T00:00:00Z`));
+}
+
+/**
+ * An instant in the viewer's zone.
+ * @param {string | number} instant ISO 8601 or epoch milliseconds
+ * @returns {string} day and time
+ */
+export function formatInstant(instant) {
+  const options = { dateStyle: "medium", timeStyle: "medium", timeZone: viewerZone };
+  return new Intl.DateTimeFormat(locale, options).format(new Date(instant));
+}
+
+/**
+ * An instant in the viewer's zone, without its day if that is today's.
+ * @param {string | number} instant ISO 8601 or epoch milliseconds
+ * @returns {string}
+ */
+export function formatTime(instant) {
+  const date = new Date(instant);
+  const dayOf = new Intl.DateTimeFormat("en-CA", { timeZone: viewerZone });
+  if (dayOf.format(date) !== dayOf.format(new Date())) {
+    return formatInstant(instant);
+  }
+  return new Intl.DateTimeFormat(locale, { timeStyle: "medium", timeZone: viewerZone }).format(date);
+}

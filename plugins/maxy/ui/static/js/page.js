@@ -1,0 +1,60 @@
+/**
+ * What all pages have: texts in the viewer's language, the bar with the other pages and the choice of the language.
+ * @module page
+ */
+
+import { byId, el, fill } from "./dom.js";
+import { chooseLanguage, language, t, translate } from "./i18n.js";
+import "./theme.js";
+
+const PAGES = ["live", "history", "health", "docs"];
+const CHOICE = ["package_nm", "server_type", "os_type"];
+
+/** Set the page up; the first thing every page does. */
+export function startPage() {
+  translate(document);
+  showLinks();
+  const chooser = el(
+    "select",
+    { id: "language", "aria-label": t("page.language"), onchange: (event) => chooseLanguage(event.target.value) },
+    // Each in its own language, as whoever looks for it reads only that one.
+    el("option", { value: "en", lang: "en", selected: language === "en" }, "English"),
+    el("option", { value: "ko", lang: "ko", selected: language === "ko" }, "한국어"),
+  );
+  byId("bar").append(chooser);
+}
+
+/** Show the links to the other pages, which take the choice of package, server type and system with them. */
+export function showLinks() {
+  const here = location.pathname.split("/").at(-1);
+  const given = new URLSearchParams(location.search);
+  const query = new URLSearchParams(CHOICE.filter((name) => given.has(name)).map((name) => [name, given.get(name)]));
+  const suffix = query.size ? `?${query}` : "";
+  fill(
+    byId("pages"),
+    PAGES.map((name) =>
+      el("li", {}, el("a", { href: name + suffix, "aria-current": name === here && "page" }, t(`page.${name}`))),
+    ),
+  );
+}
+
+/** Tell tests and users' scripts that the first answer is shown. */
+export function markReady() {
+  document.documentElement.dataset.ready = "true";
+}
+
+/**
+ * Run something now and then at an interval, but only while somebody can see the page; at once when it is shown again.
+ * @param {() => void} action
+ * @param {number} intervalMs
+ */
+export function whileVisible(action, intervalMs) {
+  const act = () => !document.hidden && action();
+  act();
+  let timer = setInterval(act, intervalMs);
+  document.addEventListener("visibilitychange", () => {
+    clearInterval(timer);
+    act();
+    timer = setInterval(act, intervalMs);
+  });
+}

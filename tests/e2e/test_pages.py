@@ -1,0 +1,443 @@
+"""The pages in a real browser, inside Airflow's UI, on a whole stack with live traffic.
+
+Screenshots of what the tests have seen are kept in the folder MAXY_ARTEFACTS (`.artefacts` of the checkout).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import re
+import signal
+import urllib.error
+import urllib.request
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import psutil
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from local.browser import AirflowUi, find_chromium, running_browser
+from local.settings import ADMIN_USER, VIEWER_USER
+from maxy.valkey.keys import KeyTemplate
+from tests.e2e.conftest import FAST, ROOT, started_stack
+from tests.e2e.live import DEVICE_METRICS, PAGE_METRICS, Feed, Live
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from playwright.sync_api import Browser, FrameLocator
+
+    from local.browser import PageName, Theme
+    from tests.e2e.conftest import RunningStack
+
+CHROMIUM = find_chromium()
+if CHROMIUM is None and os.environ.get("MAXY_REQUIRE_BROWSER") != "1":
+    pytest.skip(
+        "no Chromium on this machine: apt-get install chromium, or set CHROMIUM to a browser's path",
+        allow_module_level=True,
+    )
+PICTURES = Path(os.environ.get("MAXY_ARTEFACTS") or ROOT / ".artefacts")
+REALTIME = {
+    "loops": {
+        **{name: {"period_seconds": 2} | FAST for name in ("log_meter", "loading_time", "response_time")},
+        **{name: {"period_seconds": 4} | FAST for name in ("device", "page")},
+        "watch": {"period_seconds": 10},
+    }
+}
+KEY = {"package_nm": "com.maxy.shop", "server_type": "0", "os_type": "Android"}
+OTHER_KEY = {"package_nm": "com.maxy.bank", "server_type": "0", "os_type": "iOS"}
+RATE = 60
+PATIENCE = 60.0
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningStack]:
+    """A stack with sample data of three days, one of which is computed, ticking loops and live traffic."""
+    with started_stack(MAXY_TIMEZONE="Asia/Seoul", MAXY_REALTIME=json.dumps(REALTIME)) as stack:
+        seeded = stack.run_command("seed", "--days", "3", "--scale", "0.2")
+        assert seeded.returncode == 0, seeded.stdout + seeded.stderr
+        live = Live(stack)
+        today = datetime.now(live.zone).date()
+        # The day before stays missing.
+        yesterday = str(today - timedelta(days=1))
+        filled = stack.run_command("backfill", "--unpause", "--from", yesterday, "--to", yesterday)
+        assert filled.returncode == 0, filled.stdout + filled.stderr
+        live.unpause()
+        live.wait_for_ticks()
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def live(running: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """The stack with traffic."""
+    feed = Feed(dict(running.environment), tmp_path_factory.mktemp("feed") / "ledger.jsonl", rate=RATE)
+    live = Live(running)
+    live.wait_for_ticks()
+    yield live
+    feed.process.kill()
+    feed.process.wait()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert CHROMIUM is not None, "MAXY_REQUIRE_BROWSER is set, and there is no Chromium"
+    with running_browser(CHROMIUM) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def user(browser: Browser, stack: RunningStack, name: str, **options: Any) -> Iterator[AirflowUi]:
+    """Somebody who is logged in; whose pages must not complain."""
+    settings = stack.settings
+    passwords = {ADMIN_USER: settings.airflow_admin_password, VIEWER_USER: settings.airflow_viewer_password}
+    ui = AirflowUi(browser, settings.airflow_url, **options)
+    try:
+        ui.log_in(name, passwords[name])
+        yield ui
+    except BaseException:
+        picture(ui, "failed")
+        raise
+    finally:
+        ui.close()
+
+
+@pytest.fixture
+def viewer(browser: Browser, live: Live) -> Iterator[AirflowUi]:
+    with user(browser, live.stack, VIEWER_USER) as ui:
+        yield ui
+
+
+def picture(ui: AirflowUi, name: str) -> None:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    ui.page.screenshot(path=PICTURES / f"{name}.png")
+
+
+def query(key: Mapping[str, str]) -> str:
+    return f"?{urlencode(key)}"
+
+
+def shown(frame: FrameLocator) -> dict[str, float | None]:
+    """The figures that stand on the page, read in one step."""
+    values: dict[str, str | None] = frame.locator("main").evaluate(
+        "main => Object.fromEntries([...main.querySelectorAll('[data-metric]')]"
+        ".map(tile => [tile.dataset.metric, tile.dataset.value ?? null]))"
+    )
+    return {name: float(value) if value else None for name, value in values.items() if name != "log_rate"}
+
+
+def in_valkey(live: Live, key: Mapping[str, str]) -> dict[str, float | None]:
+    """The figures that stand in Valkey."""
+    columns = [[key[name]] for name in ("package_nm", "server_type", "os_type")]
+    figures: dict[str, float | None] = {}
+    with live.valkey() as client:
+        for template, metrics in (
+            ("{package_nm}:{server_type}:{os_type}", DEVICE_METRICS),
+            ("page:{package_nm}:{server_type}:{os_type}", PAGE_METRICS),
+        ):
+            (name,) = KeyTemplate(template, prefix=f"{live.prefix}:").keys(columns)
+            hash_ = client.hgetall(name)
+            figures |= {metric: float(hash_[metric]) for metric in metrics}
+    return figures
+
+
+def agree(live: Live, frame: FrameLocator, key: Mapping[str, str]) -> bool:
+    """Whether page and Valkey say the same, at a moment at which Valkey did not change."""
+    before, page, after = in_valkey(live, key), shown(frame), in_valkey(live, key)
+    return before == after and page == pytest.approx(after)
+
+
+def test_a_viewer_finds_the_live_page_and_sees_figures_change_as_rows_arrive(viewer: AirflowUi, live: Live) -> None:
+    viewer.choose_from_navigation("live")
+    frame = viewer.open("live", query(KEY))
+    wait_until(lambda: agree(live, frame, KEY), PATIENCE, "the page shows what Valkey has")
+    first = shown(frame)
+    wait_until(lambda: (shown(frame)["pv"] or 0) > (first["pv"] or 0), PATIENCE, "page views grow")
+    # All of them, in the same moment, again.
+    wait_until(lambda: agree(live, frame, KEY), PATIENCE, "the page shows what Valkey has")
+    picture(viewer, "live")
+    assert viewer.complaints == []
+
+
+def test_the_choice_of_another_key_shows_its_figures(viewer: AirflowUi, live: Live) -> None:
+    frame = viewer.open("live", query(KEY))
+    frame.locator("#package_nm").select_option(OTHER_KEY["package_nm"])
+    frame.locator("#server_type").select_option(OTHER_KEY["server_type"])
+    frame.locator("#os_type").select_option(OTHER_KEY["os_type"])
+    wait_until(lambda: agree(live, frame, OTHER_KEY), PATIENCE, "the page shows the other key's figures")
+    # A reload, or somebody who is sent the link, sees the same.
+    wait_until(lambda: "com.maxy.bank" in viewer.page.url, PATIENCE, "the address names the choice")
+    viewer.page.reload()
+    frame = viewer.frame()
+    wait_until(lambda: agree(live, frame, OTHER_KEY), PATIENCE, "the page shows the same key after a reload")
+    assert viewer.complaints == []
+
+
+@pytest.mark.parametrize(("chart", "loop"), [("#loading-chart", "loadingtime"), ("#response-chart", "responsetime")])
+def test_a_scatter_shows_the_points_that_valkey_has(viewer: AirflowUi, live: Live, chart: str, loop: str) -> None:
+    frame = viewer.open("live", query(KEY))
+    frame.locator("#only-system").uncheck()
+
+    def points() -> int:
+        return int(frame.locator(chart).get_attribute("data-points") or 0)
+
+    def kept() -> int:
+        with live.valkey() as client:
+            return int(client.zcard(f"{live.prefix}:{loop}:{KEY['package_nm']}:{KEY['server_type']}"))
+
+    # Points come and go all the while; what is shown is at most one tick older than what is kept.
+    wait_until(lambda: points() > 50, PATIENCE, "points are shown")
+    wait_until(lambda: kept() == points() == kept(), PATIENCE, "as many points as Valkey has", interval=0.05)
+    assert viewer.complaints == []
+
+
+def test_the_pages_follow_airflows_dark_mode(viewer: AirflowUi, live: Live) -> None:
+    frame = viewer.open("live", query(KEY))
+    looks = {}
+    for theme in ("dark", "light"):
+        viewer.choose_theme(theme)
+        frame.locator(f"html[data-theme={theme}]").wait_for(state="attached")
+        looks[theme] = frame.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
+        picture(viewer, f"live-{theme}")
+    assert looks["dark"] != looks["light"]
+    assert viewer.complaints == []
+
+
+@pytest.mark.parametrize("page", ["live", "history", "health"])
+def test_a_page_fits_a_phone_and_speaks_korean(browser: Browser, live: Live, page: PageName) -> None:
+    with user(browser, live.stack, VIEWER_USER, width=390, height=800, locale="ko-KR") as phone:
+        phone.page.goto(f"{live.stack.settings.airflow_url}/maxy/{page}{query(KEY)}")
+        phone.page.locator("html[data-ready=true]").wait_for(state="attached")
+        assert phone.page.locator("html").get_attribute("lang") == "ko"
+        assert re.search("[가-힣]", phone.page.locator("h1").inner_text())
+        width = phone.page.evaluate("document.documentElement.scrollWidth")
+        picture(phone, f"{page}-phone-ko")
+        assert width <= 390
+        assert phone.complaints == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("page", ["live", "history", "health"])
+def test_a_page_can_be_used_with_a_screen_reader_and_by_keyboard(
+    viewer: AirflowUi, live: Live, page: PageName, theme: Theme
+) -> None:
+    """By the rules of axe-core: names, roles, landmarks, contrast, focus."""
+    frame = viewer.open(page, query(KEY))
+    viewer.choose_theme(theme)
+    frame.locator(f"html[data-theme={theme}]").wait_for(state="attached")
+    # The page by itself, without Airflow's around it.
+    viewer.page.goto(f"{live.stack.settings.airflow_url}/maxy/{page}{query(KEY)}")
+    viewer.page.locator(f"html[data-ready=true][data-theme={theme}]").wait_for(state="attached")
+    found = Axe().run(viewer.page).response["violations"]
+    assert [(rule["id"], [node["html"][:200] for node in rule["nodes"]][:3]) for rule in found] == []
+    # The first stop of the tabulator leads past the navigation.
+    viewer.page.keyboard.press("Tab")
+    assert viewer.page.evaluate("document.activeElement.className") == "skip"
+
+
+def test_the_history_is_what_the_table_has_and_comes_as_csv(viewer: AirflowUi, live: Live) -> None:
+    frame = viewer.open("history", query(KEY))
+    frame.locator("#metric").select_option("pv")
+    days = days_shown(frame)
+    with live.clickhouse() as client:
+        stored = {
+            str(day): pv
+            for day, pv in client.query(
+                "SELECT stat_date, pv FROM max_device_statistic"
+                " WHERE (package_nm, server_type, os_type)"
+                " = ({package_nm:String}, {server_type:UInt32}, {os_type:String})",
+                parameters=dict(KEY),
+            ).result_rows
+        }
+    assert len(stored) >= 1
+    assert {day: float(value) for day, (state, value) in days.items() if value} == pytest.approx(stored)
+    assert {state for state, _ in days.values()} == {"present", "missing"}
+    picture(viewer, "history")
+    with viewer.page.expect_download() as downloading:
+        frame.locator("#csv").click()
+    lines = list(csv.DictReader(Path(downloading.value.path()).read_text(encoding="utf-8").splitlines()))
+    assert {line["stat_date"]: line["pv"] for line in lines if line["state"] == "present"} == {
+        day: str(pv) for day, pv in stored.items()
+    }
+    assert [line["stat_date"] for line in lines] == sorted(days)
+    assert viewer.complaints == []
+
+
+def days_shown(frame: FrameLocator) -> dict[str, tuple[str, str]]:
+    """State and value of each day of the history's table."""
+    rows: list[tuple[str, str, str]] = frame.locator("#table tbody").evaluate(
+        "body => [...body.rows].map(row => [row.dataset.day, row.dataset.state, row.dataset.value])"
+    )
+    return {day: (state, value) for day, state, value in rows}
+
+
+def open_backfill_form(frame: FrameLocator, day: str) -> None:
+    """Follow the link of a missing day."""
+    link = frame.locator(f'#missing-days a[data-backfill="{day}"]')
+    # Of many days in a row, the links to the single ones are folded away.
+    link.evaluate("link => { const fold = link.closest('details'); if (fold) fold.open = true; }")
+    link.click()
+    frame.locator("#backfill").wait_for()
+    assert frame.locator("#backfill-first").input_value() == day
+    assert frame.locator("#backfill-last").input_value() == day
+
+
+def test_a_missing_day_is_filled_from_the_history_by_whom_airflow_lets(browser: Browser, live: Live) -> None:
+    day = str(datetime.now(live.zone).date() - timedelta(days=2))
+    with user(browser, live.stack, VIEWER_USER) as viewer:
+        frame = viewer.open("history", query(KEY))
+        assert days_shown(frame)[day][0] == "missing"
+        open_backfill_form(frame, day)
+        frame.locator("#backfill-start").click()
+        frame.locator('#backfill-answer [data-tone="bad"]').wait_for()
+        picture(viewer, "backfill-forbidden")
+    assert (
+        live.stack.api.request("GET", "/dags/device_statistic_daily/dagRuns", query={"state": "running"})[
+            "total_entries"
+        ]
+        == 0
+    )
+    with user(browser, live.stack, ADMIN_USER) as admin:
+        frame = admin.open("history", query(KEY))
+        open_backfill_form(frame, day)
+        frame.locator("#backfill-start").click()
+        frame.locator('#backfill-answer [data-tone="good"]').wait_for()
+        picture(admin, "backfill-started")
+        frame.locator("#backfill-link a").click()
+        admin.page.wait_for_url("**/dags/device_statistic_daily/backfills")
+
+        def is_filled() -> bool:
+            return days_shown(admin.open("history", query(KEY)))[day][0] == "present"
+
+        wait_until(is_filled, 3 * PATIENCE, "the day is there", interval=3)
+
+
+def test_the_health_page_tells_of_every_loop_and_leads_to_its_log(viewer: AirflowUi, live: Live) -> None:
+    frame = viewer.open("health")
+
+    def states() -> dict[str, str]:
+        rows: list[tuple[str, str]] = frame.locator("#loops tbody").evaluate(
+            "body => [...body.rows].map(row => [row.dataset.loop, row.dataset.state])"
+        )
+        return dict(rows)
+
+    loops = {"log_meter", "loading_time", "response_time", "device", "page", "watch"}
+    wait_until(lambda: states() == dict.fromkeys(loops, "ok"), PATIENCE, "all loops are well")
+    yesterday = str(datetime.now(live.zone).date() - timedelta(days=1))
+    day = frame.locator(f'#daily tr[data-day="{yesterday}"]')
+    assert (day.get_attribute("data-state"), day.get_attribute("data-run-state")) == ("present", "success")
+    names = frame.locator("#queries tbody th").all_inner_texts()
+    assert {"realtime_page", "realtime_device", "device_statistic_daily.rollup"} <= set(names)
+    picture(viewer, "health")
+    frame.locator('#loops tr[data-loop="page"] a').last.click()
+    viewer.page.wait_for_url("**/dags/realtime_page/runs/**/tasks/run_loop*")
+    assert viewer.complaints == []
+
+
+def test_a_dag_has_a_tab_with_its_statistics(viewer: AirflowUi, live: Live) -> None:
+    url = live.stack.settings.airflow_url
+    for dag_id, part in (("realtime_page", "#loop-part"), ("device_statistic_daily", "#daily-part")):
+        viewer.page.goto(f"{url}/dags/{dag_id}")
+        viewer.page.get_by_role("link", name="Statistics", exact=True).click()
+        viewer.frame().locator(f"{part} tbody tr").first.wait_for()
+    assert viewer.complaints == []
+
+
+def test_every_route_is_closed_to_the_anonymous_and_open_to_viewer_and_admin(live: Live) -> None:
+    url = f"{live.stack.settings.airflow_url}/maxy"
+    viewer, admin = live.stack.token(VIEWER_USER), live.stack.token(ADMIN_USER)
+    document = json.loads(fetch(f"{url}/api/openapi.json", viewer)[1])
+    values = {**KEY, "loop": "loading_time"}
+    paths = [f"/{page}" for page in ("live", "history", "health", "dag", "docs")]
+    paths += ["/static/app.css", "/static/vendor/plotly.min.js", "/api/openapi.json"]
+    for path, methods in document["paths"].items():
+        assert set(methods) == {"get"}, path
+        needed = [given["name"] for given in methods["get"].get("parameters", []) if given["required"]]
+        paths.append(f"{path}?{urlencode({name: values[name] for name in needed})}")
+    assert len(paths) > 15
+    for path in paths:
+        anonymous = 200 if path.startswith("/api/alive") else 401
+        answers = [fetch(url + path, token)[0] for token in (None, "not.a.token", viewer, admin)]
+        assert answers[0] == anonymous, path
+        assert answers[1] in ({200} if anonymous == 200 else {401, 403}), path
+        assert answers[2:] == [200, 200], path
+
+
+def fetch(url: str, token: str | None) -> tuple[int, bytes]:
+    """The status and the beginning of an answer."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+            # A stream has no end.
+            return answer.status, answer.readline() if "stream" in url else answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def test_whatever_is_down_every_page_opens_and_says_what_is_wrong(viewer: AirflowUi, live: Live) -> None:
+    """One after the other, since each outage takes its time: ClickHouse, Valkey, an empty Valkey, no loop at all."""
+    stack = live.stack
+    live_frame = viewer.open("live", query(KEY))
+    wait_until(lambda: agree(live, live_frame, KEY), PATIENCE, "the page shows what Valkey has")
+
+    with outage(stack, "clickhouse"):
+        # Of a key that nobody has just asked for: answers are kept for some seconds.
+        assert said(viewer, "history", "history", OTHER_KEY)
+        assert said(viewer, "health", "clickhouse")
+        # Valkey has the figures, though they grow old, and the page says so.
+        frame = viewer.open("live", query(KEY))
+        frame.locator('#banners [data-state="stale"]').wait_for(timeout=1000 * PATIENCE)
+        assert shown(frame)["pv"]
+        picture(viewer, "live-without-clickhouse")
+    live.wait_for_ticks()
+
+    with outage(stack, "valkey"):
+        assert said(viewer, "live", "valkey")
+        picture(viewer, "live-without-valkey")
+        assert said(viewer, "health", "valkey")
+        frame = viewer.open("history", query(KEY))
+        assert "present" in {state for state, _ in days_shown(frame).values()}
+    live.wait_for_ticks()
+
+    live.end()
+    with live.valkey() as client:
+        client.flushdb()
+    frame = viewer.open("live", query(KEY))
+    frame.locator('#banners [data-state="never"]').wait_for()
+    frame.locator('#banners [data-state="empty"]').wait_for()
+    picture(viewer, "live-with-an-empty-valkey")
+    assert said(viewer, "health", "loops")
+
+    # And it goes on by itself, on the page that was open all the while.
+    frame = viewer.open("live", query(KEY))
+    live.unpause()
+    live.wait_for_ticks()
+    wait_until(lambda: agree(live, frame, KEY), 2 * PATIENCE, "the figures are back")
+    wait_until(lambda: frame.locator("#banners [data-state]").count() == 0, PATIENCE, "nothing is wrong any more")
+
+
+def said(ui: AirflowUi, page: PageName, state: str, key: Mapping[str, str] = KEY) -> str:
+    """Open a page, and return what it says of a trouble."""
+    banner = ui.open(page, query(key)).locator(f'#banners [data-state="{state}"]')
+    banner.wait_for(timeout=1000 * PATIENCE)
+    return banner.inner_text()
+
+
+@contextlib.contextmanager
+def outage(stack: RunningStack, part: str) -> Iterator[None]:
+    """Kill a part, and start it again."""
+    pid = stack.pids()[part]
+    assert pid is not None
+    psutil.Process(pid).send_signal(signal.SIGKILL)
+    wait_until(lambda: stack.pids()[part] is None, PATIENCE, f"{part} is gone")
+    try:
+        yield
+    finally:
+        up = stack.run_command("up")
+    assert up.returncode == 0, up.stdout + up.stderr

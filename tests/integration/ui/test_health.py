@@ -1,0 +1,197 @@
+"""How everything fares, as the health page is told."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import clickhouse_connect
+import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
+
+from tests.integration.ui.site import DATABASE, PERIODS, Loops
+from tests.realtime_support import FakeClock
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from clickhouse_connect.driver.client import Client
+
+    from local.clickhouse.testing import Server
+    from tests.integration.ui.site import Site
+
+    Story = Callable[[Site], Awaitable[None]]
+
+NOW = datetime(2026, 11, 21, 16, 30, tzinfo=UTC)
+FIELDS = (
+    "lag_seconds", "duration_seconds", "rows", "keys", "left_out", "ticks", "skipped", "failures",
+    "consecutive_failures", "last_error", "host",
+)  # fmt: skip
+
+
+def health_of(site: Any, **options: Any) -> dict[str, Any]:
+    async def ask() -> Any:
+        async with site(FakeClock(NOW), **options) as running:
+            return await running.ask("health")
+
+    health: dict[str, Any] = asyncio.run(ask())
+    return health
+
+
+def test_with_everything_up_nothing_is_wrong(site: Any, loops: Loops) -> None:
+    loops.all_ticked(NOW)
+    health = health_of(site, timezone="Asia/Seoul")
+    assert (health["at"], health["timezone"], health["error"]) == ("2026-11-21T16:30:00.000000Z", "Asia/Seoul", None)
+    assert health["valkey"] == {"is_reachable": True, "error": None}
+    assert (health["clickhouse"]["is_reachable"], health["clickhouse"]["error"]) == (True, None)
+    assert health["clickhouse"]["version"]
+    assert [(loop["name"], loop["state"], loop["problem"]) for loop in health["loops"]] == [
+        (name, "ok", None) for name in PERIODS
+    ]
+
+
+def test_loops_are_told_with_the_numbers_of_their_status(site: Any, loops: Loops) -> None:
+    numbers: dict[str, Any] = {
+        "lag_seconds": 0.5,
+        "duration_seconds": 0.25,
+        "rows": 2**40,
+        "keys": 7,
+        "left_out": 3,
+        "ticks": 100,
+        "skipped": 2,
+        "failures": 5,
+        "consecutive_failures": 1,
+        "last_error": "OSError: no route",
+        "host": "a.example",
+    }
+    loops.ticked("page", NOW - timedelta(seconds=20), holder=f"17:{'f' * 40}", **numbers)
+    report = next(loop for loop in health_of(site)["loops"] if loop["name"] == "page")
+    assert {name: report[name] for name in FIELDS} == numbers
+    assert (report["dag_id"], report["period_seconds"]) == ("realtime_page", 30.0)
+    assert report["last_tick_at"] == report["last_success_at"] == "2026-11-21T16:29:40.000000Z"
+    # With the whole token one could write in the holder's name.
+    assert report["holder"] == f"17:{'f' * 22}"
+
+
+STATES: dict[str, tuple[dict[str, Any], str, str | None]] = {
+    "ok": ({"last_success_at": NOW - timedelta(seconds=119)}, "ok", None),
+    "stale": (
+        {"last_success_at": NOW - timedelta(seconds=121)},
+        "stale",
+        "no good tick since 2026-11-21T16:27:59.000000Z",
+    ),
+    "failing": ({"consecutive_failures": 3, "last_error": "E: x"}, "failing", "3 ticks failed in a row: E: x"),
+    "late": ({"lag_seconds": 60.5}, "late", "its ticks end 60.5 s after they are due"),
+}
+
+
+@pytest.mark.parametrize(("status", "state", "problem"), STATES.values(), ids=STATES.keys())
+def test_a_loop_in_trouble_is_told_with_a_sentence(
+    status: dict[str, Any], state: str, problem: str | None, site: Any, loops: Loops
+) -> None:
+    loops.ticked("device", NOW, **status)
+    reports = {loop["name"]: loop for loop in health_of(site)["loops"]}
+    assert (reports["device"]["state"], reports["device"]["problem"]) == (state, problem)
+    assert (reports["page"]["state"], reports["page"]["problem"]) == ("never", "has never ticked")
+    assert {reports["page"][name] for name in (*FIELDS, "holder", "last_tick_at", "last_success_at")} == {None}
+
+
+def test_only_loops_that_are_to_run_are_told(site: Any, loops: Loops) -> None:
+    loops.all_ticked(NOW)
+    assert [loop["name"] for loop in health_of(site, enabled=["page"])["loops"]] == ["page"]
+    health = health_of(site, enabled=[])
+    assert (health["loops"], health["valkey"]["is_reachable"]) == ([], True)
+
+
+def test_a_status_of_another_version_is_none(site: Any, loops: Loops, valkey: Any) -> None:
+    valkey.hset("stats:realtime:loop:device", mapping={"period_seconds": "soon"})
+    assert next(one for one in health_of(site)["loops"] if one["name"] == "device")["state"] == "never"
+
+
+def test_the_daily_jobs_last_fourteen_days_are_told(site: Any, client: Client) -> None:
+    days = {date(2026, 11, 21): 3, date(2026, 11, 19): 1, date(2026, 11, 8): 2, date(2026, 11, 7): 1}
+    for day, keys in days.items():
+        client.insert(
+            "max_device_statistic",
+            [
+                [day, f"shop {key}", 1, "iOS", datetime(2026, 11, 21, 1, key, 0, 250_000, tzinfo=UTC)]
+                for key in range(keys)
+            ],
+            column_names=["stat_date", "package_nm", "server_type", "os_type", "updated_at"],
+        )
+    # It is the 22nd in Seoul.
+    daily = health_of(site, timezone="Asia/Seoul")["daily"]
+    assert (daily["dag_id"], daily["error"]) == ("device_statistic_daily", None)
+    shown = [date(2026, 11, 21) - timedelta(days=back) for back in range(14)]
+    assert daily["days"] == [
+        {
+            "stat_date": str(day),
+            "state": "present" if day in days else "missing",
+            "keys": days.get(day, 0),
+            "updated_at": f"2026-11-21T01:0{days[day] - 1}:00.250000Z" if day in days else None,
+        }
+        for day in shown
+    ]
+
+
+# --- What statements cost
+
+
+@pytest.fixture
+def asker(clickhouse_server: Server, client: Client) -> Iterator[Client]:
+    """A client whose statements bear the ids that they are given."""
+    with clickhouse_connect.get_client(
+        **clickhouse_server.http_arguments(DATABASE), autogenerate_session_id=False
+    ) as found:
+        yield found
+
+
+def test_costs_are_those_of_the_packages_own_statements_by_loop_and_task(site: Any, asker: Client) -> None:
+    # The log holds whatever other tests have asked; these names are nobody else's.
+    name = uuid.uuid4().hex
+    run = "manual__2026-11-21T00:00:00+00:00"
+    for number in range(3):
+        asker.query("SELECT sum(number) FROM numbers(1000)", settings=own_id(f"maxy_realtime_{name}_{number:016x}"))
+    for number, statement in enumerate(("SELECT count() FROM numbers(10)", "SELECT throwIf(1)")):
+        try:
+            asker.query(statement, settings=own_id(f"dag_{name}.load.{run}.try1.{number}"))
+        except DatabaseError:
+            assert number == 1
+    # Somebody else's.
+    asker.query("SELECT 1", settings=own_id(f"{name}"))
+    asker.query("SELECT 1", settings=own_id(f"realtime_{name}_{0:016x}"))
+    asker.command("SYSTEM FLUSH LOGS")
+    queries = health_of(site)["queries"]
+    assert queries["error"] is None
+    rows = {row.pop("name"): row for row in queries["rows"] if name in row["name"]}
+    assert rows.keys() == {f"realtime_{name}", f"dag_{name}.load"}
+    loop, task = rows[f"realtime_{name}"], rows[f"dag_{name}.load"]
+    assert (loop["runs"], loop["failures"], loop["read_rows"]) == (3, 0, 3000)
+    assert (task["runs"], task["failures"]) == (1, 1)
+    assert all(value >= 0 for row in rows.values() for value in row.values())
+    costs = [row["cpu_seconds"] for row in queries["rows"]]
+    assert costs == sorted(costs, reverse=True)
+    assert len(costs) <= 50
+
+
+def own_id(query_id: str) -> dict[str, str]:
+    return {"query_id": query_id}
+
+
+def test_the_pages_own_statements_are_among_them(site: Any, asker: Client) -> None:
+    # A server makes the log's table at its first flush.
+    asker.command("SYSTEM FLUSH LOGS")
+    runs, failures = own_runs(site)
+    health_of(site)
+    asker.command("SYSTEM FLUSH LOGS")
+    later, still = own_runs(site)
+    assert later >= runs + 3
+    assert still == failures
+
+
+def own_runs(site: Any) -> tuple[int, int]:
+    rows = {row["name"]: row for row in health_of(site)["queries"]["rows"]}
+    found = rows.get("pages", {"runs": 0, "failures": 0})
+    return found["runs"], found["failures"]

@@ -1,0 +1,87 @@
+"""The pages' application without Airflow's API server: users of Airflow's own simple auth manager, and a client."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import httpx
+from airflow.api_fastapi.auth.managers import base_auth_manager
+from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from airflow.api_fastapi.core_api import security
+from fastapi import FastAPI
+
+from maxy.realtime.health import HealthLimits
+from maxy.realtime.registry import BUILT_IN, enabled_loops
+from maxy.realtime.settings import RealtimeSettings
+from maxy.ui.sources import PageSettings, Sources
+from tests.realtime_support import PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import pytest
+
+    from maxy.realtime.clock import Clock
+
+#: Where Airflow mounts the application.
+MOUNT = "/maxy"
+LIMITS = HealthLimits(stale_periods=4, stale_seconds=60, failures=3, lag_periods=2)
+
+
+class Login:
+    """Airflow's simple auth manager, which needs a database for one thing alone: whether a token was revoked.
+
+    :param monkeypatch: has Airflow's own check of a request use it.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "not a secret, since it is in a test " * 3)
+        monkeypatch.setattr(base_auth_manager.RevokedToken, "is_revoked", staticmethod(lambda jti: False))
+        self._manager = SimpleAuthManager()
+        monkeypatch.setattr(security, "get_auth_manager", lambda: self._manager)
+
+    def token(self, role: str | None, *, seconds: int = 3600) -> str:
+        """Return a token of a user.
+
+        :param role: such as ``viewer``; None: a user who may do nothing.
+        :param seconds: until it expires.
+        """
+        user = SimpleAuthManagerUser(username="somebody", role=role)
+        return self._manager.generate_jwt(user, expiration_time_in_seconds=seconds)
+
+    def headers(self, role: str | None, *, seconds: int = 3600) -> dict[str, str]:
+        """Return the headers of a program's request."""
+        return {"Authorization": f"Bearer {self.token(role, seconds=seconds)}"}
+
+
+@asynccontextmanager
+async def browsing(app: FastAPI, headers: dict[str, str] | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    """Mount the application as Airflow does, and give a client below its prefix. Streams have to end to be answered."""
+    outer = FastAPI()
+    outer.mount(MOUNT, app)
+    transport = httpx.ASGITransport(outer, raise_app_exceptions=False)
+    # The slash makes relative addresses.
+    async with httpx.AsyncClient(transport=transport, base_url=f"http://airflow{MOUNT}/", headers=headers) as client:
+        yield client
+
+
+def page_settings(timezone: str = "UTC", **realtime: Any) -> PageSettings:
+    """Return settings as the variables would give them.
+
+    :param realtime: what ``maxy_realtime`` says.
+    """
+    parsed = RealtimeSettings.parse(json.dumps(realtime), where="test", built_in=BUILT_IN)
+    return PageSettings(ZoneInfo(timezone), PREFIX, tuple(enabled_loops(parsed, BUILT_IN)), LIMITS)
+
+
+def unreachable_sources(clock: Clock) -> Sources:
+    """Return sources where both servers refuse."""
+
+    async def refuse() -> Any:
+        raise ConnectionRefusedError("nobody is there")
+
+    return Sources(clock, connect_valkey=refuse, find_clickhouse=refuse, read_settings=page_settings)
