@@ -101,17 +101,16 @@ def user(browser: Browser, stack: RunningStack, name: str, **options: Any) -> It
     try:
         ui.log_in(name, passwords[name])
         yield ui
-    except BaseException:
-        picture(ui, "failed")
-        raise
     finally:
         ui.close()
 
 
 @pytest.fixture
-def viewer(browser: Browser, live: Live) -> Iterator[AirflowUi]:
+def viewer(browser: Browser, live: Live, request: pytest.FixtureRequest) -> Iterator[AirflowUi]:
     with user(browser, live.stack, VIEWER_USER) as ui:
         yield ui
+        # What was to be seen last, for whoever looks into a failure.
+        picture(ui, f"end-of-{re.sub(r'[^a-z0-9]+', '-', request.node.name)}")
 
 
 def picture(ui: AirflowUi, name: str) -> None:
@@ -330,8 +329,8 @@ def test_the_health_page_tells_of_every_loop_and_leads_to_its_log(viewer: Airflo
     loops = {"log_meter", "loading_time", "response_time", "device", "page", "watch"}
     wait_until(lambda: states() == dict.fromkeys(loops, "ok"), PATIENCE, "all loops are well")
     yesterday = str(datetime.now(live.zone).date() - timedelta(days=1))
-    day = frame.locator(f'#daily tr[data-day="{yesterday}"]')
-    assert (day.get_attribute("data-state"), day.get_attribute("data-run-state")) == ("present", "success")
+    # The runs come from Airflow, a moment later.
+    frame.locator(f'#daily tr[data-day="{yesterday}"][data-state=present][data-run-state=success]').wait_for()
     names = frame.locator("#queries tbody th").all_inner_texts()
     assert {"realtime_page", "realtime_device", "device_statistic_daily.rollup"} <= set(names)
     picture(viewer, "health")
