@@ -28,7 +28,7 @@ def test_uvicorn_is_stopping_as_soon_as_it_was_told_to_end(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     "handler",
     [signal.SIG_DFL, signal.SIG_IGN, None, lambda *_: None, SimpleNamespace(should_exit=True), "text".upper],
-    ids=str,
+    ids=["default", "ignored", "unknown", "function", "server", "method"],
 )
 def test_no_other_handler_says_so(handler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     handle_with(monkeypatch, handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from maxy.ui.live_store import SCATTERS, LiveStore, reports
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from maxy.realtime.status import LoopStatus
     from maxy.ui.live_store import Triple
-    from maxy.ui.sources import PageSettings, Sources
+    from maxy.ui.sources import Sources
     from maxy.ui.topics import Topic
 
 _log = logging.getLogger(__name__)
@@ -133,7 +134,6 @@ class LiveHub:
         except SourceUnavailable as error:
             self._tell_loops(Loops(at=utc_iso(now), error=str(error), loops=[]))
             return
-        statuses: Mapping[str, LoopStatus | None] | None = None
         try:
             async with self._sources.valkey() as valkey:
                 store = LiveStore(valkey, settings)
@@ -142,9 +142,9 @@ class LiveHub:
         except SourceUnavailable as error:
             # After an outage everything is read, whatever has ticked since.
             ready.clear()
-            self._tell_loops(_loops(statuses, settings, now, str(error)))
+            self._tell_loops(Loops(at=utc_iso(now), error=str(error), loops=reports(None, settings, now)))
             return
-        self._tell_loops(_loops(statuses, settings, now, None))
+        self._tell_loops(Loops(at=utc_iso(now), error=None, loops=reports(statuses, settings, now)))
 
     async def _read_topics(
         self, store: LiveStore, statuses: Mapping[str, LoopStatus | None], ready: set[Topic], now: datetime
@@ -180,12 +180,10 @@ class LiveHub:
                 page.put(told)
 
     async def _pause(self) -> None:
-        self._wake.clear()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_SECONDS):
                 await self._wake.wait()
-        except TimeoutError:
-            pass
+        self._wake.clear()
 
 
 class _Page:
@@ -243,9 +241,3 @@ class _Page:
             return
         self._waiting.append(piece)
         self._news.set()
-
-
-def _loops(
-    statuses: Mapping[str, LoopStatus | None] | None, settings: PageSettings, now: datetime, error: str | None
-) -> Loops:
-    return Loops(at=utc_iso(now), error=error, loops=reports(statuses, settings, now))

@@ -103,7 +103,7 @@ class LogRate(BaseModel):
 class Points(BaseModel):
     """Points of a scatter, column by column."""
 
-    id: list[int] = Field(description="names a point as long as this server process shows it")
+    id: list[int] = Field(description="tells the points of one answer, or of one stream, apart")
     reg_dt_ms: list[int] = Field(description="when the row came in, milliseconds since 1970")
     value_ms: list[float]
     os_type: list[str | None]

@@ -121,10 +121,11 @@ class Sources:
 
         :raises SourceUnavailable: there is no connection, or what is done with the client fails.
         """
-        async with _telling("Valkey", (*_FAILURES, ValueError)):
-            async with self._lock:
-                if self._valkey is None:
+        async with self._lock:
+            if self._valkey is None:
+                async with _telling("Valkey", (*_FAILURES, ValueError)):
                     self._valkey = await self._connect_valkey()
+        async with _telling("Valkey", _FAILURES):
             yield self._valkey
 
     async def select(
@@ -138,7 +139,7 @@ class Sources:
         :raises SourceUnavailable: there is no connection, or ClickHouse did not answer in time or with an error.
         """
         statement = read_statement(file, **(structure or {}))
-        async with _telling("ClickHouse", (*_FAILURES, ValueError)):
+        async with _telling("ClickHouse", _FAILURES):
             # As a whole: those who wait for their turn, or for the first connection, would otherwise add up.
             async with asyncio.timeout(_ANSWER_SECONDS):
                 reader = await self._reader()
@@ -157,11 +158,13 @@ class Sources:
     async def _reader(self) -> ClickHouseReader:
         async with self._lock:
             if self._clickhouse is None:
-                address = await self._find_clickhouse()
+                async with _telling("ClickHouse", (*_FAILURES, ValueError)):
+                    address = await self._find_clickhouse()
                 self._clickhouse = ClickHouseReader(address, name="pages", receive_timeout=_ANSWER_SECONDS)
             return self._clickhouse
 
 
+# A ValueError is a connection or a setting that is wrong; elsewhere it is a defect, which must not pass for an outage.
 @asynccontextmanager
 async def _telling(source: str, failures: tuple[type[Exception], ...]) -> AsyncIterator[None]:
     try:
