@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PICTURES = _ROOT / "docs" / "screenshots"
-_KEY = {"package_nm": "com.maxy.shop", "server_type": "0", "os_type": "Android"}
+_KEY = {"package_nm": "com.maxy.shop", "server_type": "0", "os_type": "Web"}
 _SHOTS: tuple[tuple[PageName, Theme, int], ...] = (
     ("live", "light", 1500),
     ("live", "dark", 1500),

@@ -14,6 +14,7 @@ import signal
 import urllib.error
 import urllib.request
 from datetime import datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -160,6 +161,7 @@ def test_a_viewer_finds_the_live_page_and_sees_figures_change_as_rows_arrive(vie
     wait_until(lambda: (shown(frame)["pv"] or 0) > (first["pv"] or 0), PATIENCE, "page views grow")
     # All of them, in the same moment, again.
     wait_until(lambda: agree(live, frame, KEY), PATIENCE, "the page shows what Valkey has")
+    assert int(frame.locator("#rate-chart").get_attribute("data-points") or 0) > 1
     picture(viewer, "live")
     assert viewer.complaints == []
 
@@ -194,6 +196,29 @@ def test_a_scatter_shows_the_points_that_valkey_has(viewer: AirflowUi, live: Liv
     wait_until(lambda: points() > 50, PATIENCE, "points are shown")
     wait_until(lambda: kept() == points() == kept(), PATIENCE, "as many points as Valkey has", interval=0.05)
     assert viewer.complaints == []
+
+
+def test_a_point_under_the_pointer_is_told(viewer: AirflowUi, live: Live) -> None:
+    frame = viewer.open("live", query(KEY))
+    frame.locator("#only-system").uncheck()
+    chart = frame.locator("#loading-chart")
+    wait_until(lambda: int(chart.get_attribute("data-points") or 0) > 50, PATIENCE, "points are shown")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    assert box is not None
+    hint = chart.locator(".hint")
+    # Somewhere on a grid that is as close as a pointer must come, there is a point.
+    places = product(range(60, int(box["width"]) - 40, 20), range(20, int(box["height"]) - 40, 20))
+    for x, y in places:
+        viewer.page.mouse.move(box["x"] + x, box["y"] + y)
+        if hint.is_visible():
+            break
+    value = float(hint.get_attribute("data-value") or "nan")
+    picture(viewer, "point")
+    with live.valkey() as client:
+        points = client.zrange(f"{live.prefix}:loadingtime:{KEY['package_nm']}:{KEY['server_type']}", 0, -1)
+    found = [point for point in map(json.loads, points) if point["loading_time"] == value]
+    assert any(point["device_model"] in hint.inner_text() for point in found if point["device_model"])
 
 
 def test_the_pages_follow_airflows_dark_mode(viewer: AirflowUi, live: Live) -> None:

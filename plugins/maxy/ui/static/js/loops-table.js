@@ -17,8 +17,8 @@ const COLUMNS = [
   "rate",
   "failures",
   "ticks",
-  "holder",
   "links",
+  "holder",
   "error",
 ];
 const TASK = "run_loop";
@@ -56,8 +56,8 @@ function row(loop, runId) {
     rate(loop),
     failures(loop),
     ticks(loop),
-    holder(loop),
     links(loop, runId),
+    holder(loop),
   ];
   return el(
     "tr",
