@@ -9,23 +9,13 @@ from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
+from maxy.realtime.device import Device
 from maxy.realtime.health import LoopState  # noqa: TC001 - pydantic reads the annotations
+from maxy.realtime.page import Page
 
-#: The figures of the device loop, in the order of the table.
-DEVICE_METRICS = ("visit", "install", "login", "dau", "revisit_7d", "mau")
-#: The figures of the page loop.
-PAGE_METRICS = (
-    "pv",
-    "crash_count",
-    "error_count",
-    "js_error_count",
-    "log_count",
-    "intervaltime_avg",
-    "lcp_avg",
-    "fcp_avg",
-    "ttfb_avg",
-    "inp_avg",
-)
+#: The figures that the device and page loops keep, and the daily job: names of the table's columns.
+DEVICE_METRICS = tuple(Device.metrics)
+PAGE_METRICS = tuple(Page.metrics)
 METRICS = (*DEVICE_METRICS, *PAGE_METRICS)
 
 #: By metric; None where it is not known. Counts are whole; averages are milliseconds.

@@ -6,7 +6,7 @@ from contextlib import aclosing, suppress
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
@@ -114,17 +114,30 @@ async def scatter(request: Request, loop: ScatterName, package_nm: PackageName, 
     return Response(text, media_type="application/json")
 
 
-@router.get("/history", responses=_BAD_PARAMETER)
-async def days(
+async def _asked_history(
     request: Request,
     package_nm: PackageName,
     server_type: ServerType,
     os_type: SystemName,
     first: FirstDay = None,
     last: LastDay = None,
-) -> History:
+) -> tuple[Key, History]:
+    """Return the days that a request asks for, and of which key."""
+    found = service(request)
+    key = Key(package_nm=package_nm, server_type=server_type, os_type=os_type)
+    settings = await found.sources.settings()
+    first, last = day_range(first, last, zone_today(found.sources, settings.timezone))
+    asked = (package_nm, server_type, os_type, first, last)
+    return key, await found.histories.get(asked, lambda: history(found.sources, key, first, last))
+
+
+AskedHistory = Annotated[tuple[Key, History], Depends(_asked_history)]
+
+
+@router.get("/history", responses=_BAD_PARAMETER)
+async def days(asked: AskedHistory) -> History:
     """Tell the days of a key, at most 400."""
-    return await _history(service(request), _a_key(package_nm, server_type, os_type), first, last)
+    return asked[1]
 
 
 @router.get(
@@ -132,17 +145,9 @@ async def days(
     response_class=Response,
     responses={200: {"content": {"text/csv": {}}, "description": "the days as CSV"}, **_BAD_PARAMETER},
 )
-async def days_as_csv(
-    request: Request,
-    package_nm: PackageName,
-    server_type: ServerType,
-    os_type: SystemName,
-    first: FirstDay = None,
-    last: LastDay = None,
-) -> Response:
+async def days_as_csv(asked: AskedHistory) -> Response:
     """Give the days of a key as CSV, with the names of the table's columns."""
-    key = _a_key(package_nm, server_type, os_type)
-    answer = await _history(service(request), key, first, last)
+    key, answer = asked
     name = f"max_device_statistic_{answer.first}_{answer.last}.csv"
     return Response(
         as_csv(answer, key),
@@ -190,10 +195,6 @@ async def openapi(request: Request) -> JSONResponse:
     return JSONResponse({**request.app.openapi(), "servers": servers})
 
 
-def _a_key(package_nm: str, server_type: int, os_type: str) -> Key:
-    return Key(package_nm=package_nm, server_type=server_type, os_type=os_type)
-
-
 async def _keys(found: Service) -> Keys:
     sources = found.sources
     settings = await sources.settings()
@@ -222,13 +223,6 @@ async def _scatter(found: Service, loop: ScatterName, pair: tuple[str, int]) -> 
     points.replace(members)
     at = utc_iso(found.sources.clock.now())
     return Scatter.model_construct(at=at, loop=loop, points=points.points(), meta=meta).model_dump_json()
-
-
-async def _history(found: Service, key: Key, first: date | None, last: date | None) -> History:
-    settings = await found.sources.settings()
-    first, last = day_range(first, last, zone_today(found.sources, settings.timezone))
-    asked = (key.package_nm, key.server_type, key.os_type, first, last)
-    return await found.histories.get(asked, lambda: history(found.sources, key, first, last))
 
 
 async def _begun(events: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
