@@ -163,6 +163,16 @@ class Engine:
             ticket.ended.wait(0.02)
         return True
 
+    def wait_for_beginnings(self, kill: Ticket) -> None:
+        """Wait until the engine knows all statements by their ids: one that it does not know yet, it cannot kill.
+
+        :param kill: the statement that waits.
+        """
+        with self._lock:
+            tickets = [ticket for ticket in self._tickets.values() if ticket is not kill]
+        for ticket in tickets:
+            ticket.wait_until_known()
+
     def pass_on_kills(self) -> None:
         """Cancel the inserts that were killed while their data was still to come: the engine does not tell them."""
         with self._lock:

@@ -49,6 +49,10 @@ _DESCRIBE_SETTINGS = (
     b" max_execution_time = 5, timeout_overflow_mode = 'throw'"
 )
 _QUERY_WAS_CANCELLED = 394
+# More than a statement is described for.
+_DESCRIBING_SECONDS = 10.0
+# Within it the engine has entered a statement that it was given, however long that then takes.
+_BEGINNING_SECONDS = 0.5
 _STREAMABLE_KEYWORDS = frozenset({"SELECT", "WITH", "FROM", "("})
 
 
@@ -101,11 +105,37 @@ class Ticket:
         self.ended = threading.Event()
         # An insert that the engine knows of, and whose data has not come yet.
         self.waits_for_data = False
+        # While a result is described and begun, the engine does not know it by its id yet.
+        self._is_described = threading.Event()
+        self._is_begun = threading.Event()
+        self._described_at = float("-inf")
+        for event in (self._is_described, self._is_begun):
+            event.set()
 
     @property
     def is_known_by_comment(self) -> bool:
         """Whether the engine knows it by its id, as the log comment. A statement may set a comment of its own."""
         return self.settings["log_comment"] == self.query_id and "log_comment" not in self.sql
+
+    def describing(self) -> None:
+        """Note that it is being described, and will begin afterwards."""
+        self._is_begun.clear()
+        self._is_described.clear()
+
+    def described(self) -> None:
+        """Note that it begins now."""
+        self._described_at = time.monotonic()
+        self._is_described.set()
+
+    def begun(self) -> None:
+        """Note that it has begun, or has ended before."""
+        self._is_described.set()
+        self._is_begun.set()
+
+    def wait_until_known(self) -> None:
+        """Wait until the engine knows it by its id; a moment after it was described, that is so in any case."""
+        self._is_described.wait(_DESCRIBING_SECONDS)
+        self._is_begun.wait(max(0.0, self._described_at + _BEGINNING_SECONDS - time.monotonic()))
 
     def check(self) -> None:
         """Raise when somebody cancelled it."""
@@ -202,6 +232,7 @@ class _Statement:
         if self._finished:
             return
         self._finished = True
+        self._ticket.begun()
         self.stats.elapsed_seconds = time.monotonic() - self._ticket.started
         try:
             # What cannot be undone here is reported by the next query on this connection.
@@ -255,8 +286,13 @@ class ResultStream(_Statement):
         """Names and types, by analysis alone; None when nobody asked, or where the engine cannot tell."""
         try:
             with engine_errors():
+                if self._keyword == "KILL":
+                    # Whoever has seen a statement being described means that statement.
+                    session.engine.wait_for_beginnings(ticket)
                 if describe:
+                    ticket.describing()
                     self.columns = self._described(sql, dict(parameters))
+                    ticket.described()
                 self._start(sql, fmt, dict(parameters))
         except BaseException:
             self._finish()
@@ -311,6 +347,7 @@ class ResultStream(_Statement):
                 if "Streaming query is not supported" not in str(error):
                     raise
             else:
+                self._ticket.begun()
                 self._streaming = True
                 self._next = self._fetch()
                 return

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,7 +15,7 @@ from local.clickhouse.config import EngineConfig
 from local.clickhouse.engine import Engine, EngineSession
 from local.clickhouse.errors import EngineError
 from local.clickhouse.http_sessions import SessionStore
-from local.clickhouse.statements import Ticket
+from local.clickhouse.statements import ResultStream, Ticket
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -307,20 +307,25 @@ def test_a_running_statement_is_found_and_killed(engine: Engine, session: Engine
 
 
 @contextmanager
-def failing(session: EngineSession, query_id: str) -> Iterator[list[EngineError]]:
-    """A statement that is described, for long, and then runs, for long; its errors, once it has ended."""
+def failing(session: EngineSession, query_id: str, sql: str = f"SELECT ({_LONG}) AS a") -> Iterator[list[EngineError]]:
+    """A statement that is described, by default for long, and then runs, for long; its errors, once it has ended."""
     errors: list[EngineError] = []
 
     def run() -> None:
         try:
-            session.stream(f"SELECT ({_LONG}) AS a", "Native", query_id=query_id, describe=True)
+            session.stream(sql, "Native", query_id=query_id, describe=True)
         except EngineError as error:
             errors.append(error)
 
     thread = threading.Thread(target=run)
     thread.start()
-    yield errors
-    thread.join(10)
+    try:
+        yield errors
+        thread.join(10)
+        assert not thread.is_alive(), "it was not killed"
+    finally:
+        session.engine.kill(query_id)
+        thread.join(10)
 
 
 def test_whoever_sees_a_described_statement_running_can_kill_it(engine: Engine, session: EngineSession) -> None:
@@ -341,6 +346,31 @@ def test_a_statement_is_killed_with_what_describes_it(engine: Engine, session: E
         of_all = "query LIKE '%1000000000000%' AND query NOT LIKE '%system.processes%'"
         eventually(lambda: ask(other, f"SELECT count() FROM system.processes WHERE {of_all}") == "1")
         ask(other, f"KILL QUERY WHERE {of_all} SYNC")
+    assert [error.code for error in errors] == [394]
+
+
+def test_a_kill_waits_for_a_statement_that_is_being_described(
+    engine: Engine, session: EngineSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever found it by its text, which stands in the description's, kills it by its id."""
+    describing, go_on = threading.Event(), threading.Event()
+    described = ResultStream._described
+
+    def slowly(self: ResultStream, *arguments: Any) -> Any:
+        describing.set()
+        assert go_on.wait(10)
+        return described(self, *arguments)
+
+    monkeypatch.setattr(ResultStream, "_described", slowly)
+    with failing(session, "slow", _LONG) as errors, engine.session() as other:
+        assert describing.wait(10)
+        kill = "KILL QUERY WHERE Settings['log_comment'] = 'slow' SYNC"
+        killing = threading.Thread(target=ask, args=(other, kill))
+        killing.start()
+        eventually(lambda: kill in [statement.sql for statement in engine.running()])
+        go_on.set()
+        killing.join(10)
+        assert not killing.is_alive()
     assert [error.code for error in errors] == [394]
 
 
