@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from local.settings import Settings
 
 
+# Seconds for a part of Airflow to give a sign of life after its database has come back. One that lost it may be ending
+# without getting there: a scheduler was seen to wait for its tasks for minutes.
+_STUCK_AFTER = 30.0
+
+
 class StackError(RuntimeError):
     """A part did not come up, or the stack runs in a way that does not fit the settings."""
 
@@ -183,18 +188,19 @@ class Stack:
                 raise StackError(f"clickhouse: {error}") from error
 
     def _up_airflow(self) -> None:
-        restarted = self._ensure(self.postgres)
+        database_was_gone = self._ensure(self.postgres)
         self.postgres.ensure_database()
         if not self.airflow.is_migrated():
             with self._progress.step("airflow", "metadata tables made or brought up to date"):
                 self.airflow.migrate()
-        if restarted:
+        if database_was_gone:
             # A process that lost its database may be about to end: what it said before does not count.
             for part in self._airflow_parts:
                 part.heartbeat_after = time.time()
+        stuck_after = _STUCK_AFTER if database_was_gone else None
         self._in_parallel(
             [
-                *[lambda part=part: self._ensure(part) for part in self._airflow_parts],
+                *[lambda part=part: self._ensure(part, stuck_after=stuck_after) for part in self._airflow_parts],
                 self._apply_airflow_settings,
             ]
         )
@@ -205,27 +211,36 @@ class Stack:
         with self._progress.step("airflow", "connections, pools and variables"):
             self.airflow.apply_settings()
 
-    def _ensure(self, part: Part) -> bool:
-        """Have it run and work. True when it had to be started."""
-        if part.process.running() and self._works(part):
+    def _ensure(self, part: Part, *, stuck_after: float | None = None) -> bool:
+        """Have it run and work. True when it had to be started.
+
+        :param stuck_after: seconds; a process that runs but does not answer for so long is ended and started anew.
+        """
+        if part.process.running() and self._works(part, stuck_after):
             return False
         with self._progress.step(part.name, "starting") as words:
             part.start(self._abandoned)
             words.append(f"started (pid {part.process.running_pid()})")
         return True
 
-    def _works(self, part: Part) -> bool:
-        """Wait until a running part answers. False when it ended instead.
+    def _works(self, part: Part, stuck_after: float | None) -> bool:
+        """Wait until a running part answers. False when it ended instead, or was stuck and has been ended.
 
         :raises ProcessError: it runs, but does not answer in time.
         """
         with self._progress.step(part.name, "asking") as words:
             try:
-                part.wait_until_ready(self._abandoned)
+                part.wait_until_ready(self._abandoned, timeout=stuck_after)
+            except Abandoned:
+                raise
             except ProcessError:
                 if part.process.running():
-                    raise
-                words.append("ended meanwhile")
+                    if stuck_after is None:
+                        raise
+                    part.process.stop()
+                    words.append("was stuck, and has been ended")
+                else:
+                    words.append("ended meanwhile")
                 return False
             words.append(f"already running (pid {part.process.running_pid()})")
             return True

@@ -77,10 +77,16 @@ class Part(ABC):
         self.process.start(self.command())
         self.wait_until_ready(abandoned)
 
-    def wait_until_ready(self, abandoned: threading.Event) -> None:
-        """:raises ProcessError: it ended, or was not ready in time."""
+    def wait_until_ready(self, abandoned: threading.Event, *, timeout: float | None = None) -> None:
+        """:param timeout: seconds; as long as it may take to start, when None.
+
+        :raises ProcessError: it ended, or was not ready in time.
+        """
         self.process.wait_until(
-            self.ready, timeout=self.start_timeout, interval=self.poll_interval, abandoned=abandoned
+            self.ready,
+            timeout=self.start_timeout if timeout is None else timeout,
+            interval=self.poll_interval,
+            abandoned=abandoned,
         )
 
 

@@ -126,6 +126,23 @@ def test_up_brings_back_what_was_killed_with_its_data(stack: RunningStack, kille
     assert stack.api.request("GET", f"/variables/{mark}")["value"] == "7"
 
 
+def test_a_part_that_hangs_since_its_database_went_is_started_anew(stack: RunningStack) -> None:
+    before = stack.pids()
+    stuck = before["airflow-dag-processor"]
+    assert stuck is not None
+    kill(stack, "postgres")
+    os.kill(stuck, signal.SIGSTOP)
+
+    result = stack.run_command("up")
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert [line.split()[0] for line in result.stdout.splitlines() if "was stuck, and has been ended" in line] == [
+        "airflow-dag-processor"
+    ]
+    assert not psutil.pid_exists(stuck)
+    assert stack.run_command("status").returncode == 0
+
+
 def test_down_leaves_no_process_even_after_a_kill_and_up_starts_with_the_data(stack: RunningStack) -> None:
     stack.stack.clickhouse.query("CREATE TABLE IF NOT EXISTS kept (value UInt8) ENGINE = MergeTree ORDER BY value")
     # Its workers live on without it.
