@@ -73,6 +73,7 @@ class Engine:
         self._tickets: dict[str, Ticket] = {}
         self._sessions = 0
         self._closing = False
+        self._setting_names: frozenset[str] = frozenset()
         for part in (path, config_path):
             # The engine cuts its connection string at these.
             if any(character in str(part) for character in "?&#%"):
@@ -194,6 +195,12 @@ class Engine:
         with self._lock:
             tickets = list(self._tickets.values())
         return [RunningStatement(ticket.query_id, ticket.sql, now - ticket.started) for ticket in tickets]
+
+    def knows_setting(self, name: str) -> bool:
+        """Whether there is a setting of this name."""
+        if not self._setting_names:
+            self._setting_names = frozenset(self._ask("SELECT name FROM system.settings").splitlines())
+        return name in self._setting_names
 
     def execute(self, sql: str) -> str:
         """Run a statement of the server itself on the engine's own connection, and return its result as TSV text."""

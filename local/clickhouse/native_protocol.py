@@ -33,6 +33,9 @@ _WITH_DISTRIBUTED_DEPTH = 54448
 _WITH_START_TIME = 54449
 _WITH_PARALLEL_REPLICAS = 54453
 
+_IMPORTANT = 1
+_CUSTOM = 2
+
 
 class ClientPacket(IntEnum):
     HELLO = 0
@@ -74,11 +77,13 @@ class Query:
     """One statement as the client sent it.
 
     :param settings: settings for this statement, values as text.
+    :param unimportant: those of them that a server passes over when it does not know them.
     :param compressed: blocks travel in compressed frames, both ways.
     """
 
     query_id: str
     settings: dict[str, str]
+    unimportant: frozenset[str]
     compressed: bool
     sql: bytes
 
@@ -162,12 +167,14 @@ def _skip_client_info(source: ByteSource, revision: int) -> None:
             source.varint()
 
 
-def _read_settings(source: ByteSource) -> dict[str, str]:
+def _read_settings(source: ByteSource) -> tuple[dict[str, str], frozenset[str]]:
     settings: dict[str, str] = {}
+    unimportant = set()
     while name := source.string():
-        source.varint()  # flags: important, custom
+        if not source.varint() & (_IMPORTANT | _CUSTOM):
+            unimportant.add(name)
         settings[name] = source.string()
-    return settings
+    return settings, frozenset(unimportant)
 
 
 def read_query(source: ByteSource, revision: int) -> Query:
@@ -175,12 +182,12 @@ def read_query(source: ByteSource, revision: int) -> Query:
     source.mark(_MAX_QUERY_BYTES)
     query_id = source.string()
     _skip_client_info(source, revision)
-    settings = _read_settings(source)
+    settings, unimportant = _read_settings(source)
     if revision >= _WITH_INTERSERVER_SECRET:
         source.skip_strings(1)
     source.varint()  # stage: a single server always completes the query
     compressed = bool(source.varint())
-    return Query(query_id, settings, compressed, source.string_bytes())
+    return Query(query_id, settings, unimportant, compressed, source.string_bytes())
 
 
 def exception_packet(error: EngineError) -> bytes:

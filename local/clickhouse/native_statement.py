@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from local.clickhouse.blocks import UnsupportedTypeError, blocks_of, header_block
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from local.clickhouse.native_watch import Watcher
     from local.clickhouse.sql import InsertData, Statement
     from local.clickhouse.statements import Stats
+
+logger = logging.getLogger(__name__)
 
 _UNKNOWN_QUERY_PARAMETER = 456
 _QUERY_WAS_CANCELLED = 394
@@ -85,6 +89,7 @@ class StatementRunner:
         :raises ValueError: the client's data makes no sense, so that its next packet cannot be found.
         """
         query_id = self.running_id = query.query_id or str(uuid.uuid4())
+        query = self._without_unknown_settings(query)
         self._transport.start_statement()
         try:
             with ExternalTables(self._session) as tables:
@@ -110,6 +115,15 @@ class StatementRunner:
             self._insert_inline(query, query_id, statement.insert)
         else:
             self._insert(query, query_id, statement.insert, method)
+
+    def _without_unknown_settings(self, query: Query) -> Query:
+        """The query without those settings that are not important to the client and unknown here, as on any server."""
+        unknown = {name for name in query.unimportant if not self._engine.knows_setting(name)}
+        if not unknown:
+            return query
+        logger.warning("Unknown settings are passed over: %s", ", ".join(sorted(map(repr, unknown))))
+        known = {name: value for name, value in query.settings.items() if name not in unknown}
+        return replace(query, settings=known)
 
     def _take_tables(self, query: Query, tables: ExternalTables) -> None:
         """Take the list of tables that comes with each query; it is nearly always empty."""
@@ -273,7 +287,9 @@ class StatementRunner:
                 )
             self._transport.send_block(header_block(sample), method)
             stats = self._store(stream, self._incoming(query))
-        self._transport.send(ProgressReport(self._transport).final(stats) + END_OF_STREAM)
+        # The client has sent it; the server has read nothing.
+        stored = replace(stats, read_rows=0, read_bytes=0)
+        self._transport.send(ProgressReport(self._transport).final(stored) + END_OF_STREAM)
 
     def _store(self, stream: InsertStream, incoming: Iterator[tuple[str, Block]]) -> Stats:
         """Store blocks, all or none."""

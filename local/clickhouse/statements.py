@@ -205,6 +205,9 @@ class _Statement:
             self._session.use(database)
             self._database_before = before
         self._session.apply_settings(settings)
+
+    def _report_progress(self) -> None:
+        """From now on, what the connection does is the statement's own."""
         self._connection.set_progress_callback(self._progressed)
 
     def _progressed(self, values: Mapping[str, int]) -> None:
@@ -293,6 +296,7 @@ class ResultStream(_Statement):
                     ticket.describing()
                     self.columns = self._described(sql, dict(parameters))
                     ticket.described()
+                self._report_progress()
                 self._start(sql, fmt, dict(parameters))
         except BaseException:
             self._finish()
@@ -422,6 +426,7 @@ class InsertStream(_Statement):
         try:
             with engine_errors():
                 self._set_parameters(parameters)
+                self._report_progress()
                 # Started so that an unknown table or column is reported before any data is sent.
                 self._handle = self._connection.send_insert(sql, fmt)
             ticket.waits_for_data = True

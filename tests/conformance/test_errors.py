@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conformance.target import CLIENTS, Failure
+from tests.conformance.target import CLIENTS, Failure, NativeClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ def client(suite: Suite, request: pytest.FixtureRequest) -> Client:
     return suite.client(request.param)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _refused(client: Client, code: int) -> Iterator[None]:
     """The block fails with this code, and the same client goes on."""
     with pytest.raises(Failure) as caught:
@@ -153,8 +153,8 @@ def test_memory_of_a_statement_is_bounded_by_its_setting(client: Client) -> None
 
 @pytest.mark.parametrize(
     ("settings", "code"),
-    [({"no_such_setting": "1"}, 115), ({"max_threads": "many"}, 27), ({"max_memory_usage": "-"}, 72)],
-    ids=["unknown", "text", "no number"],
+    [({"max_threads": "many"}, 27), ({"max_memory_usage": "-"}, 72)],
+    ids=["text", "no number"],
 )
 def test_a_bad_setting_is_refused_and_the_next_statement_is_as_before(
     suite: Suite, settings: dict[str, Any], code: int
@@ -165,6 +165,15 @@ def test_a_bad_setting_is_refused_and_the_next_statement_is_as_before(
             client.rows("SELECT 1", settings)
         assert caught.value.code == code, caught.value.text
         assert client.rows("SELECT getSetting('max_threads'), getSetting('max_memory_usage')") == before
+
+
+def test_an_unknown_setting_is_refused_unless_it_is_not_important_to_the_client(suite: Suite) -> None:
+    unknown = {"no_such_setting": "1", "max_block_size": "123"}
+    with _refused(suite.plain, 115):
+        suite.plain.rows("SELECT 1", unknown)
+    with contextlib.closing(NativeClient(suite.target, settings_is_important=True)) as strict, _refused(strict, 115):
+        strict.rows("SELECT 1", unknown)
+    assert suite.native.rows("SELECT getSetting('max_block_size')", unknown) == [(123,)]
 
 
 @pytest.mark.parametrize("name", sorted(CLIENTS))

@@ -240,6 +240,12 @@ def test_the_summary_counts_what_was_read_and_written(suite: Suite) -> None:
     assert suite.native.client.last_query.progress.rows == 1005
     suite.native.client.execute(f"INSERT INTO {table} SELECT number FROM numbers(10)")
     assert suite.native.client.last_query.progress.written_rows == 10
+    suite.native.insert(table, ["a"], ["UInt64"], [(7,), (8,), (9,)])
+    progress = suite.native.client.last_query.progress
+    assert (progress.rows, progress.bytes, progress.written_rows) == (0, 0, 3)
+    suite.native.rows("SELECT 2")
+    progress = suite.native.client.last_query.progress
+    assert (progress.rows, progress.bytes) == (1, 1)
     suite.plain.ask(f"DROP TABLE {table} SYNC")
 
 
