@@ -34,6 +34,8 @@ _CONNECTION_SETTINGS = {
     "implicit_select": 0,
     # Switched on for the statements of clients only.
     "log_queries": 0,
+    # Its threads start anew for every result, and for every block of a streamed one: they cost more than they gain.
+    "output_format_parallel_formatting": 0,
 }
 # How long a kill looks for a statement that is registered but not yet known to the engine.
 _KILL_SECONDS = 2.0
@@ -142,7 +144,7 @@ class Engine:
             self.session_closed()
             raise
         try:
-            if database:
+            if database and database != session.database:
                 session.use(database)
         except BaseException:
             session.close()

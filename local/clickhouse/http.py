@@ -116,6 +116,7 @@ class Application:
         handler = QueryHandler(self._service, exchange, request)
         try:
             await asyncio.get_running_loop().run_in_executor(self._threads, handler.run)
+            await exchange.send_rest()
         finally:
             await exchange.aclose()
 

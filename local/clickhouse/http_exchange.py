@@ -22,6 +22,8 @@ _T = TypeVar("_T")
 
 # Larger pieces go out in parts of this size, so that a slow client holds little memory.
 _WRITE_BYTES = 1024 * 1024
+# Smaller ones wait for each other, as on a server: a short reply goes out in one piece.
+_GATHERED_BYTES = 64 * 1024
 # Between two attempts to end what a client that left has started.
 _RETRY_SECONDS = 0.1
 
@@ -52,6 +54,7 @@ class Exchange:
         self._waiting: concurrent.futures.Future[Any] | None = None
         self._first: Event | TimeoutError | None = None
         self._head: Event | None = None
+        self._gathered = bytearray()
         self.started = False
         self.finished = False
 
@@ -94,19 +97,37 @@ class Exchange:
         self._head = {"type": "http.response.start", "status": status, "headers": encoded}
 
     def write(self, data: bytes) -> None:
-        """Send a piece of the reply's body.
+        """Send a piece of the reply's body; a small one goes out with those that follow.
 
         :raises ClientGone: nobody is there to read it.
         """
+        if len(self._gathered) + len(data) < _GATHERED_BYTES:
+            self._check_gone()
+            self._gathered += data
+            return
+        if self._gathered:
+            self._emit(self._take_gathered())
         view = memoryview(data)
         for offset in range(0, len(view), _WRITE_BYTES):
-            piece = bytes(view[offset : offset + _WRITE_BYTES])
-            self._emit({"type": "http.response.body", "body": piece, "more_body": True})
+            self._emit(bytes(view[offset : offset + _WRITE_BYTES]))
+
+    def take_back(self) -> bool:
+        """Forget a reply of which nothing has been sent yet; tells whether that was so."""
+        if self._head is None:
+            return False
+        self._head = None
+        self._take_gathered()
+        self.started = False
+        return True
 
     def finish(self) -> None:
-        """End the reply."""
+        """End the reply; its last piece goes out when the thread is done (:meth:`send_rest`)."""
         self.finished = True
-        self._emit({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def send_rest(self) -> None:
+        """Send what is left of a reply that has ended. Called on the event loop, which needs no other thread for it."""
+        if self.finished:
+            await self._send_all(self._events(self._take_gathered(), more=False))
 
     def when_gone(self, action: Callable[[], bool]) -> None:
         """Notice when the client leaves before the reply is complete, and call ``action`` then.
@@ -154,11 +175,22 @@ class Exchange:
         async with asyncio.timeout(self._stalled_seconds):
             return await self._receive()
 
-    def _emit(self, event: Event) -> None:
+    def _take_gathered(self) -> bytes:
+        gathered, self._gathered = bytes(self._gathered), bytearray()
+        return gathered
+
+    def _check_gone(self) -> None:
         if self._gone.is_set():
             raise ClientGone
+
+    def _emit(self, body: bytes) -> None:
+        self._check_gone()
+        self._run(self._send_all(self._events(body, more=True)))
+
+    def _events(self, body: bytes, *, more: bool) -> list[Event]:
+        event = {"type": "http.response.body", "body": body, "more_body": more}
         head, self._head = self._head, None
-        self._run(self._send_all([event] if head is None else [head, event]))
+        return [event] if head is None else [head, event]
 
     async def _send_all(self, events: list[Event]) -> None:
         for event in events:

@@ -351,6 +351,9 @@ class QueryHandler:
     def _fail(self, error: EngineError) -> None:
         self._release_session()
         version = self._service.engine.version
+        if self._exchange.take_back():
+            # The error's reply is not compressed as the result's would have been, and frames keep no state.
+            self._encoders = [coder for coder in self._encoders if isinstance(coder, FrameEncoder)]
         if self._exchange.started:
             self._write(http_reply.tagged_error(error, version, self._tag))
             self._finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -127,6 +128,18 @@ def test_an_error_after_much_of_the_result_does_not_look_like_success(suite: Sui
         f"SELECT number, throwIf(number = {_ROWS - 1}) FROM numbers({_ROWS})", **_IN_BLOCKS, wait_end_of_query=1
     )
     assert (waited.status, waited.headers["x-clickhouse-exception-code"]) == (500, "395")
+
+
+@pytest.mark.parametrize("accepted", ["", "gzip"], ids=["plain", "gzip"])
+def test_an_error_after_little_of_the_result_is_a_reply_of_its_own(suite: Suite, accepted: str) -> None:
+    sql = "SELECT number, throwIf(number = 500) FROM numbers(1000) FORMAT TSV"
+    compressed = {"enable_http_compression": 1} if accepted else {}
+    reply = suite.plain.post(
+        sql, **_IN_BLOCKS | {"max_block_size": 10}, **compressed, headers={"Accept-Encoding": accepted}
+    )
+    assert (reply.status, reply.headers["x-clickhouse-exception-code"]) == (500, "395")
+    body = gzip.decompress(reply.body) if reply.headers.get("content-encoding") == "gzip" else reply.body
+    assert body.startswith(b"Code: 395. DB::Exception: ")
 
 
 _TIMEOUTS = ("count()", "number")

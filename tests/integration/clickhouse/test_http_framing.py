@@ -17,7 +17,11 @@ from tests.integration.clickhouse.plain_http import Http, basic
 if TYPE_CHECKING:
     from local.clickhouse.testing import Server
 
-_FAILS_LATE = "SELECT throwIf(number = 5000000) FROM numbers(10000000) SETTINGS max_threads = 1"
+# Of data that does not shrink, so that it is late in a compressed reply as well.
+_FAILS_LATE = (
+    "SELECT sipHash64(number), throwIf(number = 500000) FROM numbers(1000000)"
+    " SETTINGS max_threads = 1, max_block_size = 65536"
+)
 _SLOW = "SELECT sum(sleepEachRow(0.3)) FROM numbers(3) SETTINGS max_block_size = 1"
 
 
@@ -63,6 +67,15 @@ class TestFrames:
         early = http_client.post("SELECT * FROM missing", compress="1")
         assert (early.status, early.headers["x-clickhouse-exception-code"]) == (404, "60")
         assert unframed(early.body).startswith(b"Code: 60.")
+        soon = http_client.post(
+            "SELECT number, throwIf(number = 50) FROM numbers(100) SETTINGS max_block_size = 5, max_threads = 1",
+            compress="1",
+            enable_http_compression="1",
+            headers={"Accept-Encoding": "gzip"},
+        )
+        assert (soon.status, soon.headers["x-clickhouse-exception-code"]) == (500, "395")
+        assert "content-encoding" not in soon.headers
+        assert unframed(soon.body).startswith(b"Code: 395.")
         late = http_client.post(_FAILS_LATE, compress="1")
         assert late.headers["x-clickhouse-exception-tag"].encode() in unframed(late.body)
 
