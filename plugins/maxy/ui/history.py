@@ -14,7 +14,6 @@ from maxy.valkey.text import utc_iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from zoneinfo import ZoneInfo
 
     from maxy.realtime.clickhouse import Columns
     from maxy.ui.sources import Sources
@@ -63,8 +62,7 @@ async def history(sources: Sources, key: Key, first: date, last: date) -> Histor
 
     :raises maxy.ui.sources.SourceUnavailable: ClickHouse or the settings cannot be asked.
     """
-    zone = (await sources.settings()).timezone
-    today = zone_today(sources, zone)
+    zone, today = (await sources.settings()).timezone, await sources.today()
     rows = await sources.select(
         "ui/history.sql",
         {
@@ -90,7 +88,7 @@ async def daily(sources: Sources) -> list[DailyDay]:
 
     :raises maxy.ui.sources.SourceUnavailable: ClickHouse or the settings cannot be asked.
     """
-    today = zone_today(sources, (await sources.settings()).timezone)
+    today = await sources.today()
     every = [today - timedelta(days=days) for days in range(1, _HEALTH_DAYS + 1)]
     computed = await _computed_days(sources, every[-1], every[0])
     return [
@@ -109,7 +107,7 @@ async def recent_keys(sources: Sources, most: int) -> list[Key]:
 
     :raises maxy.ui.sources.SourceUnavailable: ClickHouse or the settings cannot be asked.
     """
-    today = zone_today(sources, (await sources.settings()).timezone)
+    today = await sources.today()
     result = await sources.select(
         "ui/keys.sql", {"first": today - timedelta(days=_KEY_DAYS), "last": today, "most": most + 1}
     )
@@ -188,8 +186,3 @@ def _day(
         week_before=figures.get(str(day.date - _WEEK)),
         updated_at=updated.get(name),
     )
-
-
-def zone_today(sources: Sources, zone: ZoneInfo) -> date:
-    """Return the day that it is in the statistics zone."""
-    return sources.clock.now().astimezone(zone).date()

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from maxy.ui import health as health_module
 from maxy.ui.access import MAY_SEE_PLUGINS
-from maxy.ui.history import BadRange, as_csv, day_range, history, recent_keys, zone_today
+from maxy.ui.history import BadRange, as_csv, day_range, history, recent_keys
 from maxy.ui.hub import TooManyPages
 from maxy.ui.live_store import LiveStore
 from maxy.ui.log_rate import slots_from_clickhouse
@@ -125,8 +125,7 @@ async def _asked_history(
     """Return the days that a request asks for, and of which key."""
     found = service(request)
     key = Key(package_nm=package_nm, server_type=server_type, os_type=os_type)
-    settings = await found.sources.settings()
-    first, last = day_range(first, last, zone_today(found.sources, settings.timezone))
+    first, last = day_range(first, last, await found.sources.today())
     asked = (package_nm, server_type, os_type, first, last)
     return key, await found.histories.get(asked, lambda: history(found.sources, key, first, last))
 
@@ -208,7 +207,7 @@ async def _keys(found: Service) -> Keys:
     return Keys(
         at=utc_iso(sources.clock.now()),
         timezone=settings.timezone.key,
-        today=str(zone_today(sources, settings.timezone)),
+        today=str(await sources.today()),
         source=source,
         is_complete=len(known) <= MOST_KEYS,
         keys=known[:MOST_KEYS],

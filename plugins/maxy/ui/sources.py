@@ -25,6 +25,7 @@ from maxy.ui.cache import SharedAnswers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from datetime import date
     from zoneinfo import ZoneInfo
 
     from redis.asyncio import Redis
@@ -114,6 +115,13 @@ class Sources:
         async with _telling("The package's settings", (*_FAILURES, ValueError)):
             # Airflow's variables may come from its database, which blocks.
             return await self._settings.get((), lambda: asyncio.to_thread(self._read_settings))
+
+    async def today(self) -> date:
+        """Return the day that it is in the statistics zone.
+
+        :raises SourceUnavailable: the zone cannot be read.
+        """
+        return self.clock.now().astimezone((await self.settings()).timezone).date()
 
     @asynccontextmanager
     async def valkey(self) -> AsyncIterator[Redis]:
