@@ -51,12 +51,19 @@ class EngineError(Exception):
         return cls(int(match["code"]), match["name"] or "UNKNOWN_EXCEPTION", match["message"])
 
 
-def without_file(error: EngineError) -> EngineError:
-    """The error of an insert as a server has it, whose data comes from the client and not from a file."""
-    match = _FROM_FILE.fullmatch(error.message)
-    if match is None:
-        return error
-    return EngineError(error.code, error.name, f"{match['message'].rstrip()}{match['format']}")
+def without_file(error: EngineError, path: str) -> EngineError:
+    """The error of an insert as a server has it, whose data comes from the client and not from a file.
+
+    :param path: the file's.
+    """
+    message = error.message
+    if match := _FROM_FILE.fullmatch(message):
+        message = f"{match['message'].rstrip()}{match['format']}"
+    # Where the statement selected from its data.
+    file = re.escape(path)
+    message = re.sub(rf":? ?\(in file/uri {file}\)", "", message)
+    message = re.sub(rf"file\('{file}', '\w+', (.*?), 'none'\)", r"input(\1)", message, flags=re.DOTALL)
+    return EngineError(error.code, error.name, message)
 
 
 def authentication_failed(user: str) -> EngineError:

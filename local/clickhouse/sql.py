@@ -58,6 +58,7 @@ class InsertData:
     :param columns: the list of columns as it was written, with its parentheses; None when all are meant.
     :param fmt: the format of the data; None when the statement does not say.
     :param data: the data that was part of the statement.
+    :param structure: the argument of ``input()``, where it selects from that; None when the data is the rows.
     """
 
     sql: bytes
@@ -66,6 +67,7 @@ class InsertData:
     columns: bytes | None
     fmt: str | None
     data: bytes
+    structure: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ class Statement:
     :param sql: the statement without a FORMAT clause, a semicolon at its end, and surrounding space.
     :param keyword: its first word in upper case, or ``(``.
     :param fmt: the format it wants its result in; None when it does not say.
-    :param insert: set when its data comes from the client; INSERT ... SELECT is an ordinary statement.
+    :param insert: set when its data comes from the client; INSERT ... SELECT from anything but ``input()`` is an
+        ordinary statement.
     """
 
     sql: bytes
@@ -115,9 +118,18 @@ def parse_statement(sql: bytes) -> Statement:
     return Statement((sql[:start] + sql[stop:end]).strip(), keyword, fmt.decode(errors="replace"))
 
 
+def selects_input(sql: bytes) -> bool:
+    """Whether an insert is one of ``INSERT ... SELECT ... FROM input('structure')``."""
+    return _input_call(list(_tokens(sql))) is not None
+
+
 def insert_from_file(sql: bytes, path: str, fmt: str) -> bytes:
     """The insert ``sql`` (without FORMAT and data) with its data in a file; SETTINGS must stand behind the file."""
-    top = _top_level(list(_tokens(sql)))
+    tokens = list(_tokens(sql))
+    if call := _input_call(tokens):
+        file = f"file({quote_string(path)}, {quote_string(fmt)}, ".encode()
+        return sql[: call.start] + file + sql[call.argument] + b", 'none')" + sql[call.end :]
+    top = _top_level(tokens)
     clauses = (
         token.start
         for before, token in pairwise(top)
@@ -182,6 +194,31 @@ def _find_format(top: list[_Token]) -> tuple[_Token, _Token] | None:
         if word.text == "FORMAT" and name.kind == "word" and is_last:
             before = top[index - 1].text
             return None if before in _NOT_BEFORE_FORMAT else (word, name)
+    return None
+
+
+class _InputCall(NamedTuple):
+    start: int
+    end: int
+    argument: slice
+
+
+def _input_call(tokens: list[_Token]) -> _InputCall | None:
+    """Where the call of the table function ``input`` is; None when there is none.
+
+    :raises EngineError: 42 for one without its argument.
+    """
+    for index in range(1, len(tokens) - 2):
+        before, word, opening = tokens[index - 1 : index + 2]
+        if before.text in {"FROM", "JOIN"} and word.text == "INPUT" and opening.text == "(":
+            depth = 1
+            for last in tokens[index + 2 :]:
+                depth += (last.text == "(") - (last.text == ")")
+                if depth == 0:
+                    if last is tokens[index + 2]:
+                        message = "Table function 'input' requires exactly 1 argument: structure."
+                        raise EngineError(42, "NUMBER_OF_ARGUMENTS_DOESNT_MATCH", message)
+                    return _InputCall(word.start, last.end, slice(opening.end, last.start))
     return None
 
 
@@ -284,6 +321,12 @@ def _skip_settings(cursor: _Cursor) -> None:
 def _insert_data(
     sql: bytes, cursor: _Cursor, target: bytes, is_function: bool, columns: bytes | None
 ) -> InsertData | None:
+    structure = None
+    if cursor.peek.text in {"SELECT", "WITH"}:
+        call = _input_call(_take_select(cursor))
+        if call is None:
+            return None
+        structure = sql[call.argument]
     head = sql[: cursor.last_end].strip()
     if cursor.peek.text == "FORMAT":
         # The name is matched on its own: the token after it would already be data.
@@ -293,9 +336,24 @@ def _insert_data(
         after = _AFTER_FORMAT_NAME.match(sql, match.end())
         data = sql[after.end() :] if after else b""
         fmt = match[1].decode("ascii")
-        return InsertData(head, target, is_function, columns, "Values" if fmt.upper() == "VALUES" else fmt, data)
+        fmt = "Values" if fmt.upper() == "VALUES" else fmt
+        return InsertData(head, target, is_function, columns, fmt, data, structure)
     if cursor.peek.text == "VALUES":
         return InsertData(head, target, is_function, columns, "Values", sql[cursor.peek.end :])
     if cursor.peek.kind == "end" or cursor.peek.text == ";":
-        return InsertData(head, target, is_function, columns, None, b"")
+        return InsertData(head, target, is_function, columns, None, b"", structure)
     return None
+
+
+def _take_select(cursor: _Cursor) -> list[_Token]:
+    """Take a SELECT up to its FORMAT clause, behind which there may be data, or to its end."""
+    tokens: list[_Token] = []
+    depth = 0
+    while cursor.peek.kind != "end":
+        before = tokens[-1].text if tokens else "SELECT"
+        text = cursor.peek.text
+        if depth == 0 and (text == ";" or (text == "FORMAT" and before not in _NOT_BEFORE_FORMAT)):
+            break
+        depth += (text in {"(", "[", "{"}) - (text in {")", "]", "}"})
+        tokens.append(cursor.take())
+    return tokens

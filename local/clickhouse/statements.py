@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from local.clickhouse.errors import EngineError, engine_errors, without_file
 from local.clickhouse.quoting import is_parameter_name, quote_string
-from local.clickhouse.sql import first_keyword, insert_from_file
+from local.clickhouse.sql import first_keyword, insert_from_file, selects_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -427,9 +427,10 @@ class InsertStream(_Statement):
             with engine_errors():
                 self._set_parameters(parameters)
                 self._report_progress()
-                # Started so that an unknown table or column is reported before any data is sent.
-                self._handle = self._connection.send_insert(sql, fmt)
-            ticket.waits_for_data = True
+                if not selects_input(self._sql):
+                    # Started so that an unknown table or column is reported before any data is sent.
+                    self._handle = self._connection.send_insert(sql, fmt)
+                    ticket.waits_for_data = True
         except BaseException:
             self._finish()
             raise
@@ -458,7 +459,7 @@ class InsertStream(_Statement):
                 result = self._connection.query(sql, "Null")
         except EngineError as error:
             self.close()
-            raise without_file(error) from error
+            raise without_file(error, self._spool.name) from error
         except BaseException:
             self.close()
             raise

@@ -265,6 +265,14 @@ def test_an_insert_of_bad_data_stores_nothing(suite: Suite, table: str, kind: st
     assert suite.plain.ask(f"SELECT count() FROM {table}") == "0"
 
 
+def test_an_insert_that_selects_from_bad_data_stores_nothing(suite: Suite, table: str) -> None:
+    reply = suite.plain.data(f"INSERT INTO {table} SELECT x, x FROM input('x UInt32') FORMAT CSV", "1\nnope\n")
+    assert reply.status >= 400
+    assert reply.code in {6, 27, 72, 117}, reply.text
+    assert "/" not in reply.text.partition("DB::Exception")[2].partition("(version")[0], "no path of the server's"
+    assert suite.plain.ask(f"SELECT count() FROM {table}") == "0"
+
+
 def test_an_insert_against_a_constraint_stores_none_of_its_block(client: Client, table: str) -> None:
     with _refused(client, 469):
         client.insert(table, ["a", "b"], ["UInt32", "UInt32"], [(1, 0), (2, 0), (100, 0)])

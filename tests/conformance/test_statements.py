@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -258,6 +259,31 @@ def test_a_block_with_a_token_is_stored_once(sql: _Sql) -> None:
     for token in ("one", "one", "two"):
         sql("INSERT INTO {source} SELECT number FROM numbers(3)", insert_deduplication_token=token)
     assert sql("SELECT count() FROM {source}") == [(6,)]
+
+
+def test_an_insert_may_select_from_its_own_data(suite: Suite) -> None:
+    table = suite.new_name()
+    suite.plain.ask(
+        f"CREATE TABLE {table} (a UInt32, s String, at DateTime('Asia/Tokyo')) ENGINE = MergeTree ORDER BY a"
+    )
+    own = "input('n UInt32, t String, at DateTime(''Asia/Tokyo'')')"
+    insert = f"INSERT INTO {table} SELECT n + 1, upper(t), at + 1 FROM {own} WHERE n != 100"
+    # With the data behind the statement, in a body of its own, and in blocks.
+    suite.plain.ask(f"{insert} FORMAT CSV\n1,a,2026-01-01 09:00:00\n100,x,2026-01-01 09:00:00\n")
+    assert suite.plain.data(f"{insert} FORMAT JSONEachRow", '{"n": 2, "t": "b", "at": 0}').status == 200
+    # In chunks too: the statement's end is found before the data's.
+    many = "".join(f"{number},c,1970-01-01 09:00:00\n" for number in range(1000, 101_000)).encode()
+    assert suite.plain.data(f"{insert} FORMAT CSV", many).status == 200
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    suite.native.client.execute(f"{insert} FORMAT Native", [(3, b"d", at), (100, b"x", at)])
+
+    rows = suite.plain.rows(f"SELECT a, s, toUnixTimestamp(at) FROM {table} WHERE a < 1000 ORDER BY a")
+    new_year = int(at.timestamp())
+    assert rows == [[2, "A", new_year + 1], [3, "B", 1], [4, "D", new_year + 1]]
+    assert suite.plain.rows(f"SELECT count(), sum(a) FROM {table} WHERE a > 1000") == [
+        [100_000, sum(range(1001, 101_001))]
+    ]
+    suite.plain.ask(f"DROP TABLE {table} SYNC")
 
 
 def test_only_stored_columns_are_asked_for(suite: Suite) -> None:

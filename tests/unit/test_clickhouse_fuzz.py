@@ -184,6 +184,7 @@ _STATEMENTS = [
     b"INSERT INTO TABLE FUNCTION file('a', 'CSV') PARTITION BY a VALUES (1)",
     b"INSERT INTO {t:Identifier} VALUES (1, 'a'), (2, 'b')",
     b"INSERT INTO t SELECT $tag$ ' $tag$ FROM s",
+    b"INSERT INTO t SELECT a, (b) FROM input('a Int8, b String') SETTINGS x = 1 FORMAT CSV\n1,'",
     b"KILL QUERY WHERE query_id = 'x' SYNC FORMAT TSV",
     b"WITH 1 AS x SELECT x INTO OUTFILE 'f'; SELECT 2",
 ]
@@ -298,7 +299,11 @@ def parse_sql(data: bytes) -> None:
         _expect(error, _STATEMENT_CODES)
         return
     if statement.insert is not None:
-        assert insert_from_file(statement.insert.sql, "/spool/f", "Native").endswith(b" FORMAT Native")
+        from_file = insert_from_file(statement.insert.sql, "/spool/f", "Native")
+        if statement.insert.structure is None:
+            assert from_file.endswith(b" FORMAT Native")
+        else:
+            assert b"file('/spool/f', 'Native', " + statement.insert.structure + b", 'none')" in from_file
 
 
 def _read_request(request: Request) -> None:

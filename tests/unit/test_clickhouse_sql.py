@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from local.clickhouse.errors import EngineError
 from local.clickhouse.quoting import quote_identifier, quote_string
-from local.clickhouse.sql import first_keyword, parse_statement
+from local.clickhouse.sql import first_keyword, insert_from_file, parse_statement, selects_input
 
 
 @pytest.mark.parametrize(
@@ -141,11 +141,50 @@ def test_target_and_columns_are_kept_as_written(sql: bytes, target: bytes, colum
         b"INSERT INTO t (SELECT 1)",
         b"INSERT INTO t (a) SETTINGS max_threads = 1 SELECT 1",
         b"INSERT INTO t ((SELECT 1) UNION ALL (SELECT 2))",
+        b"INSERT INTO t SELECT input FROM input",
+        b"INSERT INTO t SELECT 'FROM input(''a Int8'')'",
     ],
 )
 def test_insert_from_a_query_has_no_data(sql: bytes) -> None:
     statement = parse_statement(sql)
     assert (statement.insert, statement.sql) == (None, sql)
+
+
+@pytest.mark.parametrize(
+    ("select", "structure"),
+    [
+        (b"SELECT a FROM input('a Int8')", b"'a Int8'"),
+        (b"WITH 1 AS x SELECT a + x, format FROM input ( 'a Int8, b Tuple(c String)' ) WHERE a IN (1, 2)", None),
+        (b"SELECT x FROM (SELECT x FROM t JOIN input('x Enum8(''a'' = 1)') USING x) SETTINGS max_threads = 1", None),
+    ],
+)
+@pytest.mark.parametrize("data", [b"1,'", b"x FORMAT TSV; \xff'("])
+def test_an_insert_that_selects_from_its_data_is_split_from_it(
+    select: bytes, structure: bytes | None, data: bytes
+) -> None:
+    sql = b"INSERT INTO t (a) " + select
+    insert = parse_statement(sql + b" FORMAT CSV\n" + data).insert
+    assert insert is not None
+    assert (insert.sql, insert.fmt, insert.data, insert.target) == (sql, "CSV", data, b"t")
+    assert insert.structure == structure or structure is None
+    assert selects_input(insert.sql)
+    without_format = parse_statement(sql + b";").insert
+    assert without_format is not None
+    assert (without_format.sql, without_format.fmt) == (sql, None)
+
+
+def test_input_becomes_the_file_that_has_the_data() -> None:
+    sql = b"INSERT INTO t SELECT a FROM input('a Int8') AS i, (SELECT 'input(1)') SETTINGS max_threads = 1"
+    assert insert_from_file(sql, "/spool/it's", "CSV") == (
+        b"INSERT INTO t SELECT a FROM file('/spool/it\\'s', 'CSV', 'a Int8', 'none') AS i, (SELECT 'input(1)')"
+        b" SETTINGS max_threads = 1"
+    )
+
+
+def test_input_needs_its_structure() -> None:
+    with pytest.raises(EngineError, match="requires exactly 1 argument: structure") as caught:
+        parse_statement(b"INSERT INTO t SELECT a FROM input() FORMAT CSV\n1")
+    assert caught.value.code == 42
 
 
 def test_kill_query_means_the_id_that_the_client_gave() -> None:
