@@ -1,6 +1,7 @@
-"""Screenshots of the pages for the README, of the running stack (`make run` first, some minutes before).
+"""Screenshots of the pages for the README, of the running stack.
 
-The figures are those of the sample data and the feed, so they are not the same twice.
+Before: `make run`, `make backfill` of some of the 23 days that it leaves out, and five minutes for the scatters. The
+figures are those of the sample data and the feed, so they are not the same twice.
 """
 
 from __future__ import annotations
