@@ -96,7 +96,8 @@ def first_keyword(sql: bytes | str) -> str:
 def parse_statement(sql: bytes) -> Statement:
     """Split one statement into what the engine runs and what the protocol must do.
 
-    :raises EngineError: 62 for no statement or more than one; 358 for INTO OUTFILE; 48 for FROM INFILE.
+    :raises EngineError: 62 for no statement or more than one; 358 for INTO OUTFILE; 48 for FROM INFILE, and for the
+        data of an insert that cannot be told from its statement.
     """
     keyword = first_keyword(sql)
     if not keyword:
@@ -111,6 +112,10 @@ def parse_statement(sql: bytes) -> Statement:
         return _kill_statement(sql[:end], tokens, keyword)
     top = _top_level(tokens)
     _refuse_files(top)
+    if any(token.text == "INSERT" for token in top) and _input_call(tokens):
+        # The engine would find nothing to read, and say nothing.
+        message = "input() is understood in INSERT INTO ... SELECT alone, with nothing around the two."
+        raise EngineError(48, "NOT_IMPLEMENTED", message)
     clause = None if keyword in _OWN_FORMAT_KEYWORDS else _find_format(top)
     if clause is None:
         return Statement(sql[:end].strip(), keyword)
@@ -210,7 +215,7 @@ def _input_call(tokens: list[_Token]) -> _InputCall | None:
     """
     for index in range(1, len(tokens) - 2):
         before, word, opening = tokens[index - 1 : index + 2]
-        if before.text in {"FROM", "JOIN"} and word.text == "INPUT" and opening.text == "(":
+        if before.text in {"FROM", "JOIN", ","} and word.text == "INPUT" and opening.text == "(":
             depth = 1
             for last in tokens[index + 2 :]:
                 depth += (last.text == "(") - (last.text == ")")

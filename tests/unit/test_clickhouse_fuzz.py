@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 _WIRE_ERRORS = (IncompleteInput, OversizedInput, MalformedInput)
 _BLOCK_ERRORS = (*_WIRE_ERRORS, UnsupportedTypeError)
-_STATEMENT_CODES = {48, 62, 358}
+_STATEMENT_CODES = {42, 48, 62, 358}
 _REQUEST_CODES = {36, 48, 374, 516}
 _BODY_CODES = {33, 117}
 _FORM_CODES = {33, 36}

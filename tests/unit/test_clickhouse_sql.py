@@ -155,6 +155,7 @@ def test_insert_from_a_query_has_no_data(sql: bytes) -> None:
     [
         (b"SELECT a FROM input('a Int8')", b"'a Int8'"),
         (b"WITH 1 AS x SELECT a + x, format FROM input ( 'a Int8, b Tuple(c String)' ) WHERE a IN (1, 2)", None),
+        (b"SELECT x FROM t AS y, input('x Int8') WHERE 1", None),
         (b"SELECT x FROM (SELECT x FROM t JOIN input('x Enum8(''a'' = 1)') USING x) SETTINGS max_threads = 1", None),
     ],
 )
@@ -179,6 +180,19 @@ def test_input_becomes_the_file_that_has_the_data() -> None:
         b"INSERT INTO t SELECT a FROM file('/spool/it\\'s', 'CSV', 'a Int8', 'none') AS i, (SELECT 'input(1)')"
         b" SETTINGS max_threads = 1"
     )
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        b"INSERT INTO t (SELECT a FROM input('a Int8')) FORMAT CSV\n1",
+        b"WITH 1 AS x INSERT INTO t SELECT a FROM input('a Int8') FORMAT CSV\n1",
+    ],
+)
+def test_data_that_nobody_would_read_is_refused(sql: bytes) -> None:
+    with pytest.raises(EngineError, match="nothing around") as caught:
+        parse_statement(sql)
+    assert caught.value.code == 48
 
 
 def test_input_needs_its_structure() -> None:
