@@ -38,9 +38,9 @@ def _page(name: str) -> None:
         answer = Response(
             html, media_type="text/html; charset=utf-8", headers={"ETag": etag, "Cache-Control": _CACHE_CONTROL}
         )
-        return (
-            NotModifiedResponse(answer.headers) if _given.is_not_modified(answer.headers, request.headers) else answer
-        )
+        if _given.is_not_modified(answer.headers, request.headers):
+            return NotModifiedResponse(answer.headers)
+        return answer
 
 
 for _name in PAGES:
