@@ -234,13 +234,13 @@ class Stack:
             except Abandoned:
                 raise
             except ProcessError:
-                if part.process.running():
-                    if stuck_after is None:
-                        raise
+                if not part.process.running():
+                    words.append("ended meanwhile")
+                elif stuck_after is None:
+                    raise
+                else:
                     part.process.stop()
                     words.append("was stuck, and has been ended")
-                else:
-                    words.append("ended meanwhile")
                 return False
             words.append(f"already running (pid {part.process.running_pid()})")
             return True

@@ -26,14 +26,19 @@ def sample_columns(session: EngineSession, insert: InsertData) -> Columns:
 
     :raises EngineError: there is no such table or column; 48 for a column that cannot be taken in as a block.
     """
+    columns, target = insert.columns, insert.target
     if insert.structure is not None:
-        return _checked(_pick(own_rows(session, b"DESCRIBE TABLE null(" + insert.structure + b")"), None))
-    names = None if insert.columns is None else _column_names(insert.columns)
-    if insert.columns is not None and names is None:
+        columns, target = None, b"null(" + insert.structure + b")"
+    names = None if columns is None else _column_names(columns)
+    if columns is not None and names is None:
         # Such as (* EXCEPT (a)): the engine expands it.
-        select = b"DESCRIBE TABLE (SELECT " + insert.columns[1:-1] + b" FROM " + insert.target + b")"
-        return _checked([(name, type_name) for name, type_name, *_ in own_rows(session, select)])
-    return _checked(_pick(own_rows(session, b"DESCRIBE TABLE " + insert.target), names))
+        select = b"DESCRIBE TABLE (SELECT " + columns[1:-1] + b" FROM " + target + b")"
+        sample = [(name, type_name) for name, type_name, *_ in own_rows(session, select)]
+    else:
+        sample = _pick(own_rows(session, b"DESCRIBE TABLE " + target), names)
+    for name, type_name in sample:
+        _check_column(name, type_name)
+    return sample
 
 
 def _column_names(listed: bytes) -> list[str] | None:
@@ -60,11 +65,9 @@ def _pick(described: list[list[str]], names: list[str] | None) -> Columns:
     return [(name, types[name]) for name in names]
 
 
-def _checked(columns: Columns) -> Columns:
-    for name, type_name in columns:
-        try:
-            check_type(type_name)
-        except UnsupportedTypeError as error:
-            message = f"Column {name}: {error}. Leave it out of the column list, or insert over HTTP."
-            raise EngineError(48, "NOT_IMPLEMENTED", message) from error
-    return columns
+def _check_column(name: str, type_name: str) -> None:
+    try:
+        check_type(type_name)
+    except UnsupportedTypeError as error:
+        message = f"Column {name}: {error}. Leave it out of the column list, or insert over HTTP."
+        raise EngineError(48, "NOT_IMPLEMENTED", message) from error

@@ -202,6 +202,21 @@ def _find_format(top: list[_Token]) -> tuple[_Token, _Token] | None:
     return None
 
 
+def _depth_change(text: str) -> int:
+    """What a token does to the number of open brackets."""
+    return (text in {"(", "[", "{"}) - (text in {")", "]", "}"})
+
+
+def _closing_bracket(tokens: list[_Token]) -> _Token | None:
+    """The bracket that closes the one in front of these tokens."""
+    depth = 1
+    for token in tokens:
+        depth += _depth_change(token.text)
+        if depth == 0:
+            return token
+    return None
+
+
 class _InputCall(NamedTuple):
     start: int
     end: int
@@ -213,17 +228,16 @@ def _input_call(tokens: list[_Token]) -> _InputCall | None:
 
     :raises EngineError: 42 for one without its argument.
     """
-    for index in range(1, len(tokens) - 2):
-        before, word, opening = tokens[index - 1 : index + 2]
-        if before.text in {"FROM", "JOIN", ","} and word.text == "INPUT" and opening.text == "(":
-            depth = 1
-            for last in tokens[index + 2 :]:
-                depth += (last.text == "(") - (last.text == ")")
-                if depth == 0:
-                    if last is tokens[index + 2]:
-                        message = "Table function 'input' requires exactly 1 argument: structure."
-                        raise EngineError(42, "NUMBER_OF_ARGUMENTS_DOESNT_MATCH", message)
-                    return _InputCall(word.start, last.end, slice(opening.end, last.start))
+    for index, (before, word, opening) in enumerate(zip(tokens, tokens[1:], tokens[2:], strict=False)):
+        if before.text not in {"FROM", "JOIN", ","} or (word.text, opening.text) != ("INPUT", "("):
+            continue
+        closing = _closing_bracket(tokens[index + 3 :])
+        if closing is None:
+            continue
+        if closing is tokens[index + 3]:
+            message = "Table function 'input' requires exactly 1 argument: structure."
+            raise EngineError(42, "NUMBER_OF_ARGUMENTS_DOESNT_MATCH", message)
+        return _InputCall(word.start, closing.end, slice(opening.end, closing.start))
     return None
 
 
@@ -271,7 +285,7 @@ class _Cursor:
         is_query, depth = self.peek.text in {"SELECT", "WITH", "("}, 1
         while depth and self.peek.kind != "end":
             text = self.take().text
-            depth += (text in {"(", "[", "{"}) - (text in {")", "]", "}"})
+            depth += _depth_change(text)
         return is_query
 
 
@@ -359,6 +373,6 @@ def _take_select(cursor: _Cursor) -> list[_Token]:
         text = cursor.peek.text
         if depth == 0 and (text == ";" or (text == "FORMAT" and before not in _NOT_BEFORE_FORMAT)):
             break
-        depth += (text in {"(", "[", "{"}) - (text in {")", "]", "}"})
+        depth += _depth_change(text)
         tokens.append(cursor.take())
     return tokens

@@ -18,7 +18,7 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
 from tests.codings import COMPRESS, DECOMPRESS
-from tests.integration.clickhouse.plain_http import Http, basic
+from tests.integration.clickhouse.plain_http import FAILS_LATE, Http, basic
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
     from local.clickhouse.testing import Server
 
 _LONG = "SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1"
-# Of data that does not shrink, so that it is late in a compressed reply as well.
-_FAILS_LATE = (
-    "SELECT sipHash64(number), throwIf(number = 500000) FROM numbers(1000000)"
-    " SETTINGS max_threads = 1, max_block_size = 65536"
-)
 
 
 def running(http_client: Http, query_id: str) -> bool:
@@ -179,7 +174,7 @@ class TestErrors:
             assert reply.headers["x-clickhouse-exception-code"] == "164"
 
     def test_an_error_behind_the_headers_comes_in_the_body_with_its_tag(self, http_client: Http) -> None:
-        reply = http_client.post(_FAILS_LATE)
+        reply = http_client.post(FAILS_LATE)
         tag = reply.headers["x-clickhouse-exception-tag"]
         assert reply.status == 200
         head, tail = f"\r\n__exception__\r\n{tag}\r\n".encode(), f" {tag}\r\n__exception__\r\n".encode()
@@ -190,7 +185,7 @@ class TestErrors:
         assert int(length) == len(message) + 1
 
     def test_waiting_for_the_end_turns_it_into_a_status(self, http_client: Http) -> None:
-        reply = http_client.post(_FAILS_LATE, wait_end_of_query="1")
+        reply = http_client.post(FAILS_LATE, wait_end_of_query="1")
         assert (reply.status, reply.headers["x-clickhouse-exception-code"]) == (500, "395")
         assert http_client.ask("SELECT count() FROM numbers(5)", wait_end_of_query="1") == "5"
 
@@ -282,7 +277,7 @@ class TestCompressedReplies:
         )
 
     def test_a_late_error_is_inside_the_compressed_reply(self, http_client: Http) -> None:
-        reply = http_client.post(_FAILS_LATE, headers={"Accept-Encoding": "gzip"}, enable_http_compression="1")
+        reply = http_client.post(FAILS_LATE, headers={"Accept-Encoding": "gzip"}, enable_http_compression="1")
         assert reply.headers["x-clickhouse-exception-tag"].encode() in gzip.decompress(reply.body)
 
 
@@ -392,7 +387,7 @@ class TestClickHouseConnect:
         with pytest.raises(DatabaseError, match="code: 60"):
             client.query("SELECT * FROM missing")
         with pytest.raises((StreamFailureError, DatabaseError), match="395"):
-            client.query(_FAILS_LATE)
+            client.query(FAILS_LATE)
         assert client.command("SELECT 1") == 1
 
     def test_its_session_is_the_same_throughout(self, client: Client) -> None:

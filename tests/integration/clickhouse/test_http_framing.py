@@ -12,16 +12,11 @@ import pytest
 
 from local.clickhouse.http_frames import unframe
 from local.clickhouse.native_compression import Method, compress
-from tests.integration.clickhouse.plain_http import Http, basic
+from tests.integration.clickhouse.plain_http import FAILS_LATE, Http, basic
 
 if TYPE_CHECKING:
     from local.clickhouse.testing import Server
 
-# Of data that does not shrink, so that it is late in a compressed reply as well.
-_FAILS_LATE = (
-    "SELECT sipHash64(number), throwIf(number = 500000) FROM numbers(1000000)"
-    " SETTINGS max_threads = 1, max_block_size = 65536"
-)
 _SLOW = "SELECT sum(sleepEachRow(0.3)) FROM numbers(3) SETTINGS max_block_size = 1"
 
 
@@ -76,7 +71,7 @@ class TestFrames:
         assert (soon.status, soon.headers["x-clickhouse-exception-code"]) == (500, "395")
         assert "content-encoding" not in soon.headers
         assert unframed(soon.body).startswith(b"Code: 395.")
-        late = http_client.post(_FAILS_LATE, compress="1")
+        late = http_client.post(FAILS_LATE, compress="1")
         assert late.headers["x-clickhouse-exception-tag"].encode() in unframed(late.body)
 
     def test_a_wrong_account_is_told_in_plain_text(self, http_client: Http) -> None:
