@@ -28,6 +28,8 @@ FILES = [
     "004_maxy_device_access_bitmap.sql",
     "005_max_device_statistic.sql",
     "006_maxy_page_live.sql",
+    "007_maxy_page_live_out_of_range.sql",
+    "008_maxy_partition_report.sql",
 ]
 
 _numbers = count()
@@ -319,7 +321,7 @@ def test_existing_source_tables_are_left_as_they_are(run: Callable[..., list[str
         client.command(statement)
     before = definition_of(client, "maxy_device_page_flow")
     existing = {"timezone": "Asia/Seoul", "source_tables": SourceTables.EXISTING}
-    assert run(**existing) == ["005_max_device_statistic.sql", "006_maxy_page_live.sql"]
+    assert run(**existing) == FILES[4:]
     assert run(**existing) == []
     assert definition_of(client, "maxy_device_page_flow") == before
     assert definition_of(client, "maxy_device_access_history_mv") == ""

@@ -476,21 +476,22 @@ def test_observer_that_fails_is_said_once_and_changes_nothing(caplog: pytest.Log
 
 
 def test_status_says_how_the_loop_fares() -> None:
-    scene = Scene(
-        lambda number: (scene.clock.advance(1.5 + 5 * number), TickResult(rows=7, keys=3, left_out=2))[1], seconds=12
-    )
+    result = TickResult(rows=7, keys=3, left_out=2, out_of_range={"lcp": 4})
+    scene = Scene(lambda number: (scene.clock.advance(1.5 + 5 * number), result)[1], seconds=12)
     scene.run()
     assert scene.lease.statuses == [
         {
             "period_seconds": "5.000", "holder": "1:me", "host": "here",
             "last_tick_at": "2026-03-01T12:00:00.000000Z", "last_success_at": "2026-03-01T12:00:00.000000Z",
             "lag_seconds": "1.500", "duration_seconds": "1.500", "rows": "7", "keys": "3", "left_out": "2",
+            "out_of_range": '{"lcp": 4}', "replaced_keys": "0",
             "ticks": "1", "skipped": "0", "failures": "0", "consecutive_failures": "0", "last_error": "",
         },
         {
             "period_seconds": "5.000", "holder": "1:me", "host": "here",
             "last_tick_at": "2026-03-01T12:00:05.000000Z", "last_success_at": "2026-03-01T12:00:05.000000Z",
             "lag_seconds": "6.500", "duration_seconds": "6.500", "rows": "7", "keys": "3", "left_out": "2",
+            "out_of_range": '{"lcp": 4}', "replaced_keys": "0",
             "ticks": "2", "skipped": "0", "failures": "0", "consecutive_failures": "0", "last_error": "",
         },
     ]  # fmt: skip
@@ -499,6 +500,23 @@ def test_status_says_how_the_loop_fares() -> None:
 @pytest.mark.parametrize("texts", [{}, {"period_seconds": "x"}, {"period_seconds": "5"}])
 def test_status_of_another_version_is_none(texts: dict[str, str]) -> None:
     assert LoopStatus.from_texts(texts) is None
+
+
+def test_status_keeps_what_was_out_of_range() -> None:
+    texts = LoopStatus(5.0, out_of_range={"lcp": 4, "inp": 1}, replaced_keys=2).texts()
+    read = LoopStatus.from_texts(texts)
+    assert read is not None
+    assert (read.out_of_range, read.replaced_keys) == ({"lcp": 4, "inp": 1}, 2)
+    # The copy of a version that did not write them.
+    del texts["out_of_range"], texts["replaced_keys"]
+    read = LoopStatus.from_texts(texts)
+    assert read is not None
+    assert (read.out_of_range, read.replaced_keys) == ({}, 0)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '{"lcp": "x"}', "7"])
+def test_status_with_damaged_counts_is_none(text: str) -> None:
+    assert LoopStatus.from_texts({**LoopStatus(5.0).texts(), "out_of_range": text}) is None
 
 
 def test_status_with_an_instant_without_a_zone_is_none() -> None:

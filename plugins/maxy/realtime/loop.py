@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
@@ -70,11 +70,13 @@ class TickResult:
     :param rows: rows of the source that were new to it, or that it computed from where it recomputes.
     :param keys: keys in Valkey that it wrote.
     :param left_out: rows left out because a dimension is missing.
+    :param out_of_range: values left out because they lie outside their metric's plausible range, by metric.
     """
 
     rows: int = 0
     keys: int = 0
     left_out: int = 0
+    out_of_range: Mapping[str, int] = field(default_factory=dict)
 
 
 class Loop(ABC):

@@ -254,6 +254,7 @@ class LoopRunner:
         status.consecutive_failures = 0
         status.last_error = ""
         status.rows, status.keys, status.left_out = result.rows, result.keys, result.left_out
+        status.out_of_range = dict(result.out_of_range)
         self._rows_since_summary += result.rows
 
     def _failed(self, error: Exception) -> None:
@@ -277,7 +278,8 @@ class LoopRunner:
             return
         status = self._status
         self._log.info(
-            "%s: %d ticks, %d failed, %d skipped; %d rows since the last line; last tick %.3f s, lag %.3f s, %d keys%s",
+            "%s: %d ticks, %d failed, %d skipped; %d rows since the last line; last tick %.3f s, lag %.3f s, %d keys"
+            "%s%s",
             self._loop.name,
             status.ticks,
             status.failures,
@@ -287,6 +289,7 @@ class LoopRunner:
             status.lag_seconds,
             status.keys,
             f", {status.left_out} rows left out for a missing dimension" if status.left_out else "",
+            f", {sum(status.out_of_range.values())} values out of range" if status.out_of_range else "",
         )
         self._rows_since_summary = 0
         self._next_summary = now + _SUMMARY_SECONDS

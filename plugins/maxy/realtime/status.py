@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import json
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,9 @@ class LoopStatus:
     :param rows: of the newest good tick: rows of the source it handled.
     :param keys: of the newest good tick: keys it wrote.
     :param left_out: of the newest good tick: rows left out for a missing dimension.
+    :param out_of_range: values left out because they lie outside their metric's range, by metric; what span they are
+        of is the loop's to say.
+    :param replaced_keys: keys of a wrong type that this copy has replaced.
     :param ticks: good ticks of this copy.
     :param skipped: ticks of this copy that were left out because the one before took too long.
     :param failures: failed ticks of this copy.
@@ -50,6 +54,8 @@ class LoopStatus:
     rows: int = 0
     keys: int = 0
     left_out: int = 0
+    out_of_range: Mapping[str, int] = field(default_factory=dict)
+    replaced_keys: int = 0
     ticks: int = 0
     skipped: int = 0
     failures: int = 0
@@ -58,7 +64,7 @@ class LoopStatus:
 
     def texts(self) -> dict[str, str]:
         """Return the fields as they are kept; instants that are not known yet are left out."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {known.name: getattr(self, known.name) for known in fields(self)}
         return {name: _text(value) for name, value in values.items() if value is not None}
 
     @classmethod
@@ -75,6 +81,9 @@ class LoopStatus:
                 lag_seconds=float(texts["lag_seconds"]),
                 duration_seconds=float(texts["duration_seconds"]),
                 **{name: int(texts[name]) for name in _COUNTS},
+                # A copy of an earlier version writes neither.
+                out_of_range=_counts(texts.get("out_of_range", "{}")),
+                replaced_keys=int(texts.get("replaced_keys", "0")),
             )
         except (KeyError, ValueError):
             return None
@@ -105,7 +114,16 @@ class StatusWriter:
 def _text(value: object) -> str:
     if isinstance(value, datetime):
         return utc_iso(value)
+    if isinstance(value, dict):
+        return json.dumps(value, sort_keys=True)
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _counts(text: str) -> dict[str, int]:
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError(f"{text} is not an object")
+    return {str(name): int(count) for name, count in content.items()}
 
 
 def _instant(text: str | None) -> datetime | None:
