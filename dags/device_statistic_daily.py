@@ -52,11 +52,20 @@ COUNTS = (
     "log_count",
     "pv",
 )
+AVERAGES = ("intervaltime_avg", "lcp_avg", "ttfb_avg", "fcp_avg", "inp_avg")
 STAT_DATE = "{{ macros.maxy.statistics_day(dag_run, params) }}"
 UTC_INSTANT = "{{ macros.maxy.statistics_day(dag_run, params).%s.strftime('%%Y-%%m-%%d %%H:%%M:%%S') }}"
-# Where rollup.sql puts the keys with a missing dimension.
-LEFT_OUT_DATE = "toDate(65535)"
-ROWS_LEFT_OUT = f"SELECT sum(%s) FROM {{{{ stage_table }}}} WHERE stat_date = {LEFT_OUT_DATE}"
+# What rollup.sql leaves out of the day is under later dates than any day has (left_out_dates.sql).
+OF_A_DAY = "stat_date < toDate(65533)"
+# What must be true of the figures of any key. A key of which it is not is left out of the day.
+ROW_CHECKS = {
+    # The columns are unsigned: a count below 0 shows as one that no signed number holds.
+    **{f"{column}_is_plausible": f"{column} < {2**63}" for column in COUNTS},
+    **{f"{column}_is_plausible": f"isFinite({column}) AND {column} >= 0" for column in AVERAGES},
+    "dau_within_mau": "dau <= mau",
+    "revisit_7d_within_dau": "revisit_7d <= dau",
+}
+ONE_ROW_PER_KEY = "count() = uniqExact(package_nm, server_type, os_type)"
 timezone = statistics_timezone()
 
 with DAG(
@@ -103,19 +112,18 @@ with DAG(
         table=TABLE,
         partition=STAT_DATE,
         # A package that was there on earlier days only has a row (its mau), but does not make the day one with data.
-        source_rows=f"countIf(stat_date != {LEFT_OUT_DATE} AND (dau > 0 OR pv > 0))",
+        source_rows=f"countIf({OF_A_DAY} AND (dau > 0 OR pv > 0))",
         allow_empty="{{ params.allow_empty }}",
-        warnings={
-            "page_flow rows left out for a missing dimension": ROWS_LEFT_OUT % "pv",
-            "devices left out for a missing dimension": ROWS_LEFT_OUT % "dau",
-        },
+        left_out="device_statistic/left_out.sql",
+        row_checks=ROW_CHECKS,
+        checks={"one_row_per_key": ONE_ROW_PER_KEY},
+        report_table="maxy_partition_report",
         pool="clickhouse",
     )
     check_columns = ClickHouseColumnCheckOperator(
         task_id="check_columns",
         table=TABLE,
         partition_clause=f"stat_date = '{STAT_DATE}'",
-        # The columns are unsigned: a count below 0 shows as one that no signed number holds.
         column_mapping={column: {"max": {"less_than": 2**63}} for column in COUNTS},
     )
     check_table = ClickHouseTableCheckOperator(
@@ -124,9 +132,9 @@ with DAG(
         partition_clause=f"stat_date = '{STAT_DATE}'",
         checks={
             "has_rows": {"check_statement": "count() > 0 OR {{ 'true' if params.allow_empty else 'false' }}"},
-            "one_row_per_key": {"check_statement": "count() = uniqExact(package_nm, server_type, os_type)"},
-            "dau_within_mau": {"check_statement": "countIf(dau > mau) = 0"},
-            "revisit_7d_within_dau": {"check_statement": "countIf(revisit_7d > dau) = 0"},
+            "one_row_per_key": {"check_statement": ONE_ROW_PER_KEY},
+            "dau_within_mau": {"check_statement": f"countIf(NOT ({ROW_CHECKS['dau_within_mau']})) = 0"},
+            "revisit_7d_within_dau": {"check_statement": f"countIf(NOT ({ROW_CHECKS['revisit_7d_within_dau']})) = 0"},
         },
     )
     cache = ClickHouseToValkeyHashOperator(

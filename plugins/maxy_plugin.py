@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from maxy.macros import statistics_day, valkey_prefix
+from maxy.macros import max_name_length, metric_ranges, statistics_day, valkey_prefix
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -43,7 +43,7 @@ class MaxyPlugin(AirflowPlugin):
     """Adds the pages to Airflow's UI, and ``macros.maxy`` to every template."""
 
     name = "maxy"
-    macros = [statistics_day, valkey_prefix]  # noqa: RUF012 - the base class declares it so
+    macros = [statistics_day, valkey_prefix, metric_ranges, max_name_length]  # noqa: RUF012 - the base class declares it so
     fastapi_apps = [{"app": _Pages(), "url_prefix": _PREFIX, "name": "maxy statistics"}]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         _view("Live statistics", "live"),

@@ -10,7 +10,7 @@ import redis
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.execution_time import macros
 
-from maxy.macros import statistics_day, valkey_prefix
+from maxy import macros as package_macros
 from scripts.migrate import TtlDays, migrate
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def task_context(
         "params": {"stat_date": None, "allow_empty": False, **(params or {})},
         # The plugin manager adds the package's own in a worker.
         "macros": SimpleNamespace(
-            **vars(macros), maxy=SimpleNamespace(statistics_day=statistics_day, valkey_prefix=valkey_prefix)
+            **vars(macros),
+            maxy=SimpleNamespace(**{name: getattr(package_macros, name) for name in package_macros.__all__}),
         ),
         "var": {"value": {"maxy_log_cache_values": "false", **(variables or {})}},
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from maxy.settings import statistics_timezone, valkey_prefix
+from maxy.settings import max_name_length, metric_ranges, statistics_timezone, valkey_prefix
 from maxy.statistics_day import statistics_day_of_run
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from maxy.statistics_day import StatisticsDay
 
-__all__ = ["statistics_day", "valkey_prefix"]
+__all__ = ["max_name_length", "metric_ranges", "statistics_day", "valkey_prefix"]
 
 
 def statistics_day(dag_run: Any, params: Mapping[str, Any]) -> StatisticsDay:

@@ -7,15 +7,20 @@ Airflow variables are named ``maxy_<setting>``; as everywhere in Airflow, the en
 from __future__ import annotations
 
 import os
+import re
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow.sdk import Variable
 
+from maxy.metric_ranges import MetricRange, parse_metric_ranges
 from maxy.realtime.registry import BUILT_IN
 from maxy.realtime.settings import RealtimeSettings
 
 DEFAULT_TIMEZONE = "UTC"
 DEFAULT_VALKEY_PREFIX = "stats:realtime"
+DEFAULT_MAX_NAME_LENGTH = 300
+# A key of Valkey may have 512 MiB, a line of a log should not.
+_LARGEST_MAX_NAME_LENGTH = 10_000
 
 
 def statistics_timezone() -> ZoneInfo:
@@ -50,3 +55,28 @@ def realtime_settings() -> RealtimeSettings:
     """
     text = str(Variable.get("maxy_realtime", default="{}")).strip() or "{}"
     return RealtimeSettings.parse(text, where="Airflow variable maxy_realtime", built_in=BUILT_IN)
+
+
+def metric_ranges() -> dict[str, MetricRange]:
+    """Return the plausible range of every metric (variable ``maxy_metric_ranges``, a JSON object, default ``{}``).
+
+    :raises ValueError: naming the metric that is wrong.
+    """
+    text = str(Variable.get("maxy_metric_ranges", default="{}")).strip() or "{}"
+    return parse_metric_ranges(text, where="Airflow variable maxy_metric_ranges")
+
+
+def max_name_length() -> int:
+    """Return how many characters a name may have (variable ``maxy_max_name_length``, default 300).
+
+    Rows with a longer package or system name are left out and counted.
+
+    :raises ValueError: if the variable is not a whole number from 1 to 10,000.
+    """
+    text = str(Variable.get("maxy_max_name_length", default=str(DEFAULT_MAX_NAME_LENGTH))).strip()
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= _LARGEST_MAX_NAME_LENGTH:
+        raise ValueError(
+            f"Airflow variable maxy_max_name_length: {text!r} is not a whole number from 1 to"
+            f" {_LARGEST_MAX_NAME_LENGTH}"
+        )
+    return int(text)

@@ -4,9 +4,18 @@
 --   with it; a metric that one source lacks is 0.
 -- Safe to retry: writes only its own stage table, which is swapped in as a whole afterwards.
 --
--- FINAL makes an event that was delivered twice one row. The history's counters are taken as they stand.
--- Keys with a missing dimension (NULL or blank) are put under the last date there is, where the swap leaves them behind
--- and the operator counts them.
+-- FINAL makes an event that was delivered twice one row. Names are written by the rule of shared/names.sql, before devices are
+-- counted, so that two spellings of one name share their devices. Values outside their metric's range are left out, of the history
+-- the sums of one device, since a merge may have made one row of several.
+-- What is left out is put under dates of its own (left_out_dates.sql), where the swap leaves it behind and left_out.sql counts it.
+{% import "shared/names.sql" as names %}
+{% import "shared/ranges.sql" as ranges %}
+{% import "device_statistic/left_out_dates.sql" as dates %}
+{% set metric = macros.maxy.metric_ranges() %}
+{% set max_length = macros.maxy.max_name_length() %}
+{% set history_metrics = ["visit", "install", "login"] %}
+{% set page_counts = ["crash_count", "error_count", "js_error_count", "log_count"] %}
+{% set page_averages = ["intervaltime", "lcp", "ttfb", "fcp", "inp"] %}
 INSERT INTO {{ stage_table }}
 (
     stat_date, package_nm, server_type, os_type,
@@ -16,114 +25,168 @@ INSERT INTO {{ stage_table }}
     pv, updated_at
 )
 WITH
-    toDate(%(stat_date)s) AS day,
-    toDate(65535) AS left_out,
-    -- White space of any script, so that an ideographic space is no name either.
-    '^[\\t-\\r\\x1c-\\x1f\\x{85}\\p{Z}]*$' AS blank
+    toDate(%(stat_date)s) AS day
 SELECT
-    if(is_complete, day, left_out),
-    package_nm,
-    server_type,
-    os_type,
-    sum(visit),
-    sum(install),
-    sum(login),
-    sum(dau),
-    sum(revisit_7d),
-    sum(mau),
-    sum(crash_count),
-    sum(error_count),
-    sum(js_error_count),
-    sum(log_count),
-    -- Averages come from the pages alone, with one row per key, so their sum is that row's value.
-    sum(intervaltime_avg),
-    sum(lcp_avg),
-    sum(ttfb_avg),
-    sum(fcp_avg),
-    sum(inp_avg),
-    sum(pv),
+    multiIf(
+        is_missing, {{ dates.missing_dimension }},
+        is_too_long, {{ dates.name_too_long }},
+        values_out, {{ dates.out_of_range }},
+        day
+    ),
+    -- Of a name that is too long, enough to find it by.
+    leftUTF8(package, {{ max_length }}),
+    server,
+    leftUTF8(os, {{ max_length }}),
+    if(values_out, visit_out, visit),
+    if(values_out, install_out, install),
+    if(values_out, login_out, login),
+    if(values_out, 0, dau),
+    if(values_out, 0, revisit_7d),
+    if(values_out, 0, mau),
+    if(values_out, crash_count_out, crash_count),
+    if(values_out, error_count_out, error_count),
+    if(values_out, js_error_count_out, js_error_count),
+    if(values_out, log_count_out, log_count),
+    if(values_out, toFloat64(intervaltime_out), intervaltime_avg),
+    if(values_out, toFloat64(lcp_out), lcp_avg),
+    if(values_out, toFloat64(ttfb_out), ttfb_avg),
+    if(values_out, toFloat64(fcp_out), fcp_avg),
+    if(values_out, toFloat64(inp_out), inp_avg),
+    if(values_out, 0, pv),
     now64(3, 'UTC')
 FROM
 (
-    -- The day's counters, from the day's own partition of the history.
     SELECT
-        package_nm,
-        server_type,
-        os_type,
-        NOT match(package_nm, blank) AND NOT match(os_type, blank) AS is_complete,
-        sum(visit_cnt) AS visit,
-        sum(install_cnt) AS install,
-        sum(login_cnt) AS login,
-        0 AS dau,
-        0 AS revisit_7d,
-        0 AS mau,
-        0 AS crash_count,
-        0 AS error_count,
-        0 AS js_error_count,
-        0 AS log_count,
-        0. AS intervaltime_avg,
-        0. AS lcp_avg,
-        0. AS ttfb_avg,
-        0. AS fcp_avg,
-        0. AS inp_avg,
-        0 AS pv
-    FROM maxy_device_access_history
-    WHERE log_date = day
-    GROUP BY package_nm, server_type, os_type
-
-    UNION ALL
-
-    -- Devices: one pass over 30 days, which leaves one bit per day for each device; bit 0 is the day itself.
-    SELECT
-        package_nm,
-        server_type,
-        os_type,
-        NOT match(package_nm, blank) AND NOT match(os_type, blank),
-        0, 0, 0,
-        countIf(bitTest(days_seen, 0)),
-        countIf(bitTest(days_seen, 0) AND bitAnd(days_seen, 0b11111110) != 0),
-        count(),
-        0, 0, 0, 0,
-        0., 0., 0., 0., 0.,
-        0
+        package,
+        server,
+        os,
+        has_server = 0 OR package = '' OR os = '' AS is_missing,
+        NOT is_missing
+            AND NOT ({{ names.makes_a_key("package", max_length) }} AND {{ names.makes_a_key("os", max_length) }})
+            AS is_too_long,
+{%- for name in history_metrics + ["dau", "revisit_7d", "mau"] + page_counts %}
+        sum(by_key.{{ name }}) AS {{ name }},
+{%- endfor %}
+        -- Divided at the very end: two spellings of one name are two rows until here.
+{%- for name in page_averages %}
+        sum(by_key.{{ name }}_sum) / greatest(sum(by_key.{{ name }}_rows), 1) AS {{ name }}_avg,
+{%- endfor %}
+        sum(by_key.pv) AS pv,
+{%- for name in history_metrics + page_counts + page_averages %}
+        sum(by_key.{{ name }}_out) AS {{ name }}_out,
+{%- endfor %}
+        -- A key with values out of range has two rows: its figures, and how many values were left out of them.
+        arrayJoin(if(
+            NOT is_missing
+                AND NOT is_too_long
+                AND {% for name in history_metrics + page_counts + page_averages %}{{ name }}_out + {% endfor %}0 > 0,
+            [0, 1],
+            [0]
+        )) AS values_out
     FROM
     (
+        -- The day's counters, from the day's own partition of the history.
         SELECT
-            package_nm,
-            server_type,
-            os_type,
-            groupBitOr(bitShiftLeft(toUInt32(1), day - log_date)) AS days_seen
-        FROM maxy_device_access_history
-        WHERE log_date BETWEEN day - 29 AND day
-        GROUP BY device_id, package_nm, server_type, os_type
-    )
-    GROUP BY package_nm, server_type, os_type
+            package,
+            server,
+            os,
+            1 AS has_server,
+{%- for name in history_metrics %}
+            sumIf({{ name }}_of_device, {{ ranges.within(name ~ "_of_device", metric[name]) }}) AS {{ name }},
+{%- endfor %}
+            toUInt64(0) AS dau,
+            toUInt64(0) AS revisit_7d,
+            toUInt64(0) AS mau,
+{%- for name in page_counts %}
+            toUInt64(0) AS {{ name }},
+{%- endfor %}
+{%- for name in page_averages %}
+            0. AS {{ name }}_sum,
+            toUInt64(0) AS {{ name }}_rows,
+{%- endfor %}
+            toUInt64(0) AS pv,
+{%- for name in history_metrics %}
+            countIf(NOT {{ ranges.within(name ~ "_of_device", metric[name]) }}) AS {{ name }}_out,
+{%- endfor %}
+{%- for name in page_counts + page_averages %}
+            toUInt64(0) AS {{ name }}_out{{ "" if loop.last else "," }}
+{%- endfor %}
+        FROM
+        (
+            SELECT
+                {{ names.written("toLowCardinality(package_nm)") }} AS package,
+                server_type AS server,
+                {{ names.written("toLowCardinality(os_type)") }} AS os,
+                sum(visit_cnt) AS visit_of_device,
+                sum(install_cnt) AS install_of_device,
+                sum(login_cnt) AS login_of_device
+            FROM maxy_device_access_history
+            WHERE log_date = day
+            GROUP BY device_id, package, server, os
+        )
+        GROUP BY package, server, os
 
-    UNION ALL
+        UNION ALL
 
-    -- Pages: averages over the rows where the value is present; NaN and infinities are not values.
-    SELECT
-        ifNull(flow.package_nm, ''),
-        ifNull(flow.server_type, 0),
-        ifNull(flow.os_type, ''),
-        isNotNull(flow.server_type)
-            AND NOT match(ifNull(flow.package_nm, ''), blank)
-            AND NOT match(ifNull(flow.os_type, ''), blank),
-        0, 0, 0,
-        0, 0, 0,
-        ifNull(sum(crash_count), 0),
-        ifNull(sum(error_count), 0),
-        ifNull(sum(js_error_count), 0),
-        ifNull(sum(log_count), 0),
-        ifNull(avg(intervaltime), 0),
-        ifNull(avg(if(isFinite(lcp), lcp, NULL)), 0),
-        ifNull(avg(if(isFinite(ttfb), ttfb, NULL)), 0),
-        ifNull(avg(if(isFinite(fcp), fcp, NULL)), 0),
-        ifNull(avg(if(isFinite(inp), inp, NULL)), 0),
-        count()
-    FROM maxy_device_page_flow AS flow FINAL
-    WHERE page_start_tm_dt >= toDateTime(%(day_start)s, 'UTC')
-      AND page_start_tm_dt < toDateTime(%(day_end)s, 'UTC')
-    GROUP BY flow.package_nm, flow.server_type, flow.os_type
+        -- Devices: one pass over 30 days, which leaves one bit per day for each device; bit 0 is the day itself.
+        SELECT
+            package,
+            server,
+            os,
+            1,
+            {% for name in history_metrics %}0, {% endfor %}
+
+            countIf(bitTest(days_seen, 0)),
+            countIf(bitTest(days_seen, 0) AND bitAnd(days_seen, 0b11111110) != 0),
+            count(),
+            {% for name in page_counts %}0, {% endfor %}
+
+            {% for name in page_averages %}0., 0, {% endfor %}
+
+            0,
+            {% for name in history_metrics + page_counts + page_averages %}0{{ "" if loop.last else ", " }}{% endfor %}
+
+        FROM
+        (
+            SELECT
+                {{ names.written("toLowCardinality(package_nm)") }} AS package,
+                server_type AS server,
+                {{ names.written("toLowCardinality(os_type)") }} AS os,
+                groupBitOr(bitShiftLeft(toUInt32(1), day - log_date)) AS days_seen
+            FROM maxy_device_access_history
+            WHERE log_date BETWEEN day - 29 AND day
+            GROUP BY device_id, package, server, os
+        )
+        GROUP BY package, server, os
+
+        UNION ALL
+
+        -- Pages: averages over the rows where a plausible value is present.
+        SELECT
+            {{ names.written("ifNull(flow.package_nm, '')") }},
+            ifNull(flow.server_type, 0),
+            {{ names.written("ifNull(flow.os_type, '')") }},
+            isNotNull(flow.server_type),
+            {% for name in history_metrics %}0, {% endfor %}
+
+            0, 0, 0,
+{%- for name in page_counts %}
+            ifNull(sumIf(flow.{{ name }}, {{ ranges.within("flow." ~ name, metric[name]) }}), 0),
+{%- endfor %}
+{%- for name in page_averages %}
+            toFloat64(ifNull(sumIf(flow.{{ name }}, {{ ranges.within("flow." ~ name, metric[name]) }}), 0)),
+            countIf({{ ranges.within("flow." ~ name, metric[name]) }}),
+{%- endfor %}
+            count(),
+            {% for name in history_metrics %}0, {% endfor %}
+
+{%- for name in page_counts + page_averages %}
+            toUInt64(count(flow.{{ name }}) - countIf({{ ranges.within("flow." ~ name, metric[name]) }})){{ "" if loop.last else "," }}
+{%- endfor %}
+        FROM maxy_device_page_flow AS flow FINAL
+        WHERE page_start_tm_dt >= toDateTime(%(day_start)s, 'UTC')
+          AND page_start_tm_dt < toDateTime(%(day_end)s, 'UTC')
+        GROUP BY flow.package_nm, flow.server_type, flow.os_type
+    ) AS by_key
+    GROUP BY package, server, os, has_server
 )
-GROUP BY is_complete, package_nm, server_type, os_type

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from maxy._parsing import as_bool
 from maxy.operators._identifiers import checked_table_name
+from maxy.operators._stage_checks import StageChecks, write_report
 from maxy.operators.clickhouse import ClickHouseTemplateOperator
 
 if TYPE_CHECKING:
@@ -31,8 +33,12 @@ class ClickHouseReplacePartitionOperator(ClickHouseTemplateOperator):
     dropped at the end. What a killed try left behind is dropped by the next try of the same task instance, or by any
     later run once it is a day old. That also fences a try which is still alive somewhere: it cannot swap any more.
 
+    Before the swap the stage table is checked. A row that fails one of ``row_checks`` is left out, named and counted,
+    and the others are published. If ``checks`` find the partition as a whole wrong, the target stays as it is and the
+    task fails without retries, since another try would find the same.
+
     Returns (XCom) what :class:`ClickHouseTemplateOperator` returns, and ``partition``, ``rows`` (now in the partition)
-    and ``warnings`` (the counts of the warnings below, by name).
+    and ``warnings`` (the counts of the warnings below and of what was left out, by name).
 
     :param sql: statements that fill ``{{ stage_table }}``, usually one ``INSERT ... SELECT``. (templated; besides
         Airflow's own variables the template has ``stage_table``)
@@ -43,9 +49,22 @@ class ClickHouseReplacePartitionOperator(ClickHouseTemplateOperator):
         is nothing in the target, and fails the task, leaving the target as it is, if there is. (templated)
     :param warnings: names and ``SELECT`` statements of one number each, run over ``{{ stage_table }}`` before the swap;
         a number other than 0 is logged as a warning. (templated)
+    :param left_out: one ``SELECT`` over ``{{ stage_table }}``, or the name of a ``.sql`` file: what the SQL itself left
+        out, a row per cause: its name, how much, and examples (an array of texts). (templated)
+    :param row_checks: conditions, by name, that each row of the partition must fulfil; NULL does not. (templated)
+    :param checks: conditions, by name, on aggregates over the partition's remaining rows. (templated)
+    :param report_table: a table with the columns of ``maxy_partition_report``, which gets what each run left out.
     """
 
-    template_fields = (*ClickHouseTemplateOperator.template_fields, "partition", "allow_empty", "warnings")
+    template_fields = (
+        *ClickHouseTemplateOperator.template_fields,
+        "partition",
+        "allow_empty",
+        "warnings",
+        "left_out",
+        "row_checks",
+        "checks",
+    )
 
     def __init__(
         self,
@@ -55,6 +74,10 @@ class ClickHouseReplacePartitionOperator(ClickHouseTemplateOperator):
         source_rows: str = "count()",
         allow_empty: bool | str = False,
         warnings: Mapping[str, str] | None = None,
+        left_out: str | None = None,
+        row_checks: Mapping[str, str] | None = None,
+        checks: Mapping[str, str] | None = None,
+        report_table: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -63,6 +86,10 @@ class ClickHouseReplacePartitionOperator(ClickHouseTemplateOperator):
         self.source_rows = source_rows
         self.allow_empty = allow_empty
         self.warnings = dict(warnings or {})
+        self.left_out = left_out
+        self.row_checks = dict(row_checks or {})
+        self.checks = dict(checks or {})
+        self.report_table = checked_table_name(report_table) if report_table else None
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
         """Render with ``stage_table`` added to the context."""
@@ -76,16 +103,38 @@ class ClickHouseReplacePartitionOperator(ClickHouseTemplateOperator):
         """Fill the stage table and swap it in.
 
         :raises AirflowSkipException: if the source has nothing and the partition holds nothing.
-        :raises AirflowFailException: if the source has nothing, but the partition holds rows, without ``allow_empty``.
+        :raises AirflowFailException: if the source has nothing, but the partition holds rows, without ``allow_empty``;
+            or if a check of the partition fails, or every row of it.
         """
         with self.hook().session() as session, self._stage(session, context) as stage:
             self.run_sql(session, context)
             if not as_bool(self.allow_empty, "allow_empty"):
                 self._require_source_rows(session, context, stage)
             warnings = self._count_warnings(session, context)
+            warnings |= self._check_stage(session, context, stage)
             rows = self._swap(session, context, stage)
         self.log.info("%s: partition %s now holds %d rows", self.table, self.partition, rows)
         return {**self.totals(), "partition": self.partition, "rows": rows, "warnings": warnings}
+
+    def _check_stage(self, session: ClickHouseSession, context: Context, stage: str) -> dict[str, int]:
+        """Check what was computed, before readers see it.
+
+        :return: how much was left out, by cause.
+        """
+        run = partial(self.run_statement, session, context)
+        checks = StageChecks(
+            run,
+            table=self.table,
+            stage=stage,
+            partition=self.partition,
+            partition_id=self._partition_id(session, context, stage),
+        )
+        left_out = checks.read_left_out(self.left_out, self._parameters) if self.left_out else []
+        left_out += checks.leave_out_rows(self.row_checks)
+        if self.report_table is not None:
+            write_report(run, self.report_table, table=self.table, partition=self.partition, left_out=left_out)
+        checks.check_partition(self.checks)
+        return {cause.cause: cause.rows for cause in left_out}
 
     def _swap(self, session: ClickHouseSession, context: Context, stage: str) -> int:
         """Put the stage table's partition in the place of the target's.
@@ -157,6 +206,22 @@ class ClickHouseReplacePartitionOperator(ClickHouseTemplateOperator):
         raise AirflowSkipException(
             f"{self.table}: the source has no rows for {self.partition} and nothing is written yet: nothing to do"
         )
+
+    def _partition_id(self, session: ClickHouseSession, context: Context, name: str) -> str:
+        """Return the id of the partition in a table; empty if it has no row there."""
+        database, _, table = name.rpartition(".")
+        found = self.run_statement(
+            session,
+            context,
+            """
+            SELECT any(partition_id) FROM system.parts
+            WHERE active AND table = %(table)s AND partition = %(partition)s
+              AND database = if(%(database)s = '', currentDatabase(), %(database)s)
+            """,
+            place=f"find {name}'s partition",
+            parameters={"database": database, "table": table, "partition": self.partition},
+        )
+        return str(found.scalar)
 
     def _rows_in_partition(self, session: ClickHouseSession, context: Context, name: str) -> int:
         database, _, table = name.rpartition(".")

@@ -1,0 +1,24 @@
+{#
+The one rule for names that become keys (package_nm, os_type), for the table and for every writer to Valkey:
+- what is not valid UTF-8, and control characters, are written as U+FFFD, so that every reader can decode every key;
+- a name in which nothing can be seen (nothing, blanks of any script, control, format and filling characters, in any mixture) is
+  missing, and written as '';
+- a name that is longer than the setting maxy_max_name_length is left out, too;
+- anything else stays as it is, blanks around it and upper case included.
+Rows without a name are left out and counted; they never stop the others.
+#}
+{# White space, control and format characters, and the letters and marks that Unicode says are drawn as nothing. #}
+{% set invisible = [
+    "\\\\p{Z}\\\\p{Cc}\\\\p{Cf}\\\\x{034f}\\\\x{115f}\\\\x{1160}\\\\x{17b4}\\\\x{17b5}\\\\x{180b}-\\\\x{180f}",
+    "\\\\x{2065}\\\\x{2800}\\\\x{3164}\\\\x{fe00}-\\\\x{fe0f}\\\\x{ffa0}\\\\x{fff0}-\\\\x{fff8}\\\\x{e0000}-\\\\x{e0fff}",
+] | join %}
+
+{# the name as it is written; '' if it is missing. Of a LowCardinality name it is made once for each different name. #}
+{% macro written(name) -%}
+replaceRegexpAll(replaceRegexpOne(toValidUTF8({{ name }}), '^[{{ invisible }}]+$', ''), '\\p{Cc}', '\xEF\xBF\xBD')
+{%- endmacro %}
+
+{# 1 for a written name that makes a key #}
+{% macro makes_a_key(written, max_length) -%}
+(lengthUTF8({{ written }}) BETWEEN 1 AND {{ max_length }})
+{%- endmacro %}

@@ -1,0 +1,154 @@
+"""What is checked in a stage table before its partition is swapped in, and what is kept of it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow.sdk.exceptions import AirflowFailException
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from maxy.hooks.clickhouse import StatementResult
+
+_log = logging.getLogger(__name__)
+
+# Rows that are named with all their values, and how much of each is shown.
+_NAMED_ROWS = 10
+_NAMED_CHARACTERS = 600
+
+
+class RunStatement(Protocol):
+    """Runs one statement of a task."""
+
+    def __call__(
+        self, statement: str, *, place: str, parameters: Mapping[str, Any] | None = None
+    ) -> StatementResult: ...
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What was left out of a partition for one cause.
+
+    :param cause: its name.
+    :param rows: how much it was.
+    :param examples: the worst of it, for people.
+    """
+
+    cause: str
+    rows: int
+    examples: Sequence[str] = field(default_factory=list)
+
+
+class StageChecks:
+    """Checks one partition of a stage table.
+
+    :param run: runs a statement.
+    :param table: the target's name, for messages.
+    :param stage: the stage table.
+    :param partition: the partition's value, for messages.
+    :param partition_id: names the partition in the stage table; empty if it has no row there.
+    """
+
+    def __init__(self, run: RunStatement, *, table: str, stage: str, partition: str, partition_id: str) -> None:
+        self._run = run
+        self._place = f"{table}, partition {partition}"
+        self._stage = stage
+        self._parameters = {"partition_id": partition_id}
+
+    def read_left_out(self, select: str, parameters: Mapping[str, Any] | None) -> list[LeftOut]:
+        """Return what the SQL that filled the stage table left out: rows of cause, number and examples."""
+        found = self._run(select, place="what was left out", parameters=parameters)
+        causes = [LeftOut(str(cause), int(rows), list(map(str, examples))) for cause, rows, examples in found.rows]
+        for cause in causes:
+            _log_left_out(cause)
+        return causes
+
+    def leave_out_rows(self, checks: Mapping[str, str]) -> list[LeftOut]:
+        """Remove the rows that fail a check, and name them.
+
+        :param checks: conditions on single rows, by name; one that is NULL is not fulfilled.
+        :raises AirflowFailException: if no row would be left: then it is not the rows that are wrong.
+        """
+        causes = [self._failing(name, f"NOT ifNull(toBool({condition}), 0)") for name, condition in checks.items()]
+        failed = [cause for cause in causes if cause.rows]
+        if not failed:
+            return causes
+        passes = " AND ".join(f"ifNull(toBool({condition}), 0)" for condition in checks.values())
+        if not self._count(passes):
+            named = "; ".join(f"{cause.cause}: {cause.rows}, such as {cause.examples[0]}" for cause in failed)
+            raise AirflowFailException(f"{self._place}: no row passes the checks, it is left as it is: {named}")
+        self._run(
+            f"ALTER TABLE {self._stage} DELETE IN PARTITION ID %(partition_id)s WHERE NOT ({passes})"
+            " SETTINGS mutations_sync = 2",
+            place="leave out the rows that fail a check",
+            parameters=self._parameters,
+        )
+        return causes
+
+    def check_partition(self, checks: Mapping[str, str]) -> None:
+        """Check the partition as a whole.
+
+        :param checks: conditions on aggregates over its rows, by name; one that is NULL is not fulfilled.
+        :raises AirflowFailException: naming the checks that fail.
+        """
+        if not checks:
+            return
+        columns = ", ".join(f"ifNull(toBool({condition}), 0)" for condition in checks.values())
+        found = self._run(
+            f"SELECT {columns} FROM {self._stage} WHERE _partition_id = %(partition_id)s",
+            place="checks of the partition",
+            parameters=self._parameters,
+        )
+        (results,) = found.rows
+        failed = [f"{name}: {check}" for (name, check), holds in zip(checks.items(), results, strict=True) if not holds]
+        if failed:
+            raise AirflowFailException(f"{self._place}: a check fails, it is left as it is: {'; '.join(failed)}")
+
+    def _failing(self, name: str, fails: str) -> LeftOut:
+        found = self._run(
+            f"SELECT *, count() OVER () FROM {self._stage}"
+            f" WHERE _partition_id = %(partition_id)s AND {fails} LIMIT {_NAMED_ROWS}",
+            place=f"row check {name!r}",
+            parameters=self._parameters,
+        )
+        rows = found.rows
+        examples = [_name_row(found.names[:-1], row) for row in rows]
+        cause = LeftOut(f"rows that fail check {name}", int(rows[0][-1]) if rows else 0, examples)
+        _log_left_out(cause)
+        return cause
+
+    def _count(self, condition: str) -> int:
+        found = self._run(
+            f"SELECT countIf({condition}) FROM {self._stage} WHERE _partition_id = %(partition_id)s",
+            place="count the rows that pass the checks",
+            parameters=self._parameters,
+        )
+        return int(found.scalar)
+
+
+def write_report(run: RunStatement, report_table: str, *, table: str, partition: str, left_out: list[LeftOut]) -> None:
+    """Keep what a run left out; also if that is nothing, for it takes the place of what an earlier run left out.
+
+    :param report_table: has the columns of ``maxy_partition_report``.
+    """
+    causes = [(cause.cause, cause.rows, list(cause.examples)) for cause in left_out] or [("", 0, [])]
+    run(
+        f"INSERT INTO {report_table} (table_name, partition, cause, rows, examples, reported_at)"
+        " WITH arrayJoin(CAST(%(causes)s, 'Array(Tuple(String, UInt64, Array(String)))')) AS one"
+        " SELECT %(table_name)s, %(partition)s, one.1, one.2, one.3, now64(3, 'UTC')",
+        place=f"report to {report_table}",
+        parameters={"causes": causes, "table_name": table, "partition": partition},
+    )
+
+
+def _log_left_out(cause: LeftOut) -> None:
+    if cause.rows:
+        _log.warning("%s: %d, such as %s", cause.cause, cause.rows, "; ".join(map(repr, cause.examples)))
+
+
+def _name_row(names: Sequence[str], row: Sequence[Any]) -> str:
+    named = ", ".join(f"{name}={value!s}" for name, value in zip(names, row, strict=False))
+    return named if len(named) <= _NAMED_CHARACTERS else f"{named[:_NAMED_CHARACTERS]}…"
