@@ -5,11 +5,13 @@ For the API server and the dashboards. Each run computes one day in the statisti
 `stat_date` if given, else the day of the run's data interval, else yesterday.
 
 **Re-running is safe**, for any day, in any way (clear, trigger, backfill), also several at once: the rollup replaces
-the whole day in one step, the cache task replaces the day's whole set of keys in one step, and an older result never
-replaces a newer one in Valkey.
+the whole day in one step, the cache task replaces the day's whole set of keys in one step, and what was read earlier
+never replaces what was read later in Valkey, whatever clocks say.
 
 **Triage**
-- `wait_until_settled` fails: `stat_date` is not a date or lies in the future, or a variable named there is wrong.
+- `wait_until_settled` fails: `stat_date` is not a date, lies in the future or contradicts the run's own day (a backfill
+  with one `stat_date` would compute that day again and again), a parameter's name is misspelt, or a variable named
+  there is wrong. The message has both sides.
 - `rollup` is skipped: neither source rows nor statistics exist for the day. If there should be rows, look at the
   collectors.
 - `rollup` fails with "has no rows … but the partition holds": the source lost a day that was computed before.
@@ -19,6 +21,9 @@ replaces a newer one in Valkey.
 - `check_…` fails: the day in the table is suspect, and Valkey still has what it had. The log names the check; clear
   `rollup` with its downstream tasks once the source is right.
 - `cache` fails: Valkey still has what it had. Clear it once Valkey is back.
+- `cache` warns that keys held another type: something else writes into our keys; they were replaced.
+- The day is in the table and not in Valkey: `make recache FROM=… TO=…` (the parameter `cache_only`: nothing is
+  computed, so `rollup` and the checks are skipped). `cache` is skipped if the table has no row of the day.
 - A warning that rows were left out: a collector sends no package, server type or OS. Other keys are not affected.
 - Days without a run (Airflow was down over midnight): `make backfill FROM=… TO=…`.
 """
@@ -27,7 +32,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TriggerRule
 
 from maxy.assets import MAX_DEVICE_STATISTIC, tell_stat_date
 from maxy.dag_defaults import DEFAULT_ARGS, Tag
@@ -94,12 +99,20 @@ with DAG(
             title="Allow an empty day",
             description="Replace a day that has statistics even if the source has no rows for it any more",
         ),
+        # For scripts/recache.py.
+        "cache_only": Param(
+            False,
+            type="boolean",
+            title="Only cache",
+            description="Compute nothing; put the day into Valkey again as the table has it",
+        ),
     },
     tags=[Tag.DEVICE_STATISTIC, Tag.TIER_1, Tag.DAILY],
 ) as dag:
     wait_until_settled = StatisticsDaySensor(
         task_id="wait_until_settled",
         settling_minutes="{{ var.value.get('maxy_settling_minutes', 10) }}",
+        cache_only="{{ params.cache_only }}",
     )
     rollup = ClickHouseReplacePartitionOperator(
         task_id="rollup",
@@ -145,8 +158,10 @@ with DAG(
         key_template="daily:{stat_date}:{package_nm}:{server_type}:{os_type}",
         index_key=f"index:daily:{STAT_DATE}",
         expire="{{ var.value.get('maxy_daily_cache_ttl_days', 93) | int * 86400 }}",
-        version_field="updated_at",
         log_values="{{ var.value.get('maxy_log_cache_values', 'true') }}",
+        # Where nothing was computed, the table decides.
+        trigger_rule=TriggerRule.NONE_FAILED,
+        skip_empty="{{ not params.allow_empty }}",
         outlets=[MAX_DEVICE_STATISTIC],
         post_execute=tell_stat_date,
     )

@@ -67,6 +67,8 @@ def task_context(
     *,
     params: Mapping[str, Any] | None = None,
     data_interval_start: datetime | None = None,
+    run_type: str = "manual",
+    map_index: int = -1,
     run_id: str = "run",
     try_number: int = 1,
     variables: Mapping[str, str] | None = None,
@@ -75,11 +77,18 @@ def task_context(
     return {
         "task": task,
         "ti": SimpleNamespace(
-            dag_id=task.dag_id, task_id=task.task_id, run_id=run_id, map_index=-1, try_number=try_number
+            dag_id=task.dag_id, task_id=task.task_id, run_id=run_id, map_index=map_index, try_number=try_number
         ),
-        "dag_run": SimpleNamespace(data_interval_start=data_interval_start, run_after=None),
+        "dag_run": SimpleNamespace(
+            conf=dict(params or {}),
+            run_type=run_type,
+            data_interval_start=data_interval_start,
+            data_interval_end=None,
+            logical_date=None,
+            run_after=None,
+        ),
         "data_interval_start": data_interval_start,
-        "params": {"stat_date": None, "allow_empty": False, **(params or {})},
+        "params": {"stat_date": None, "allow_empty": False, "cache_only": False, **(params or {})},
         # The plugin manager adds the package's own in a worker.
         "macros": SimpleNamespace(
             **vars(macros),

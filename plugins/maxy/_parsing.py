@@ -41,3 +41,24 @@ def as_positive_int(value: int | str, name: str) -> int:
     if number <= 0:
         raise ValueError(f"{name}: {value!r} is not a whole number above 0")
     return number
+
+
+def as_log_limit(value: bool | int | str, name: str, *, default: int) -> int | None:
+    """Return how many entries are logged: None for all of them.
+
+    :param value: true for the default, false for none, ``all``, or a whole number of 0 or more; as such or as text.
+    :param default: what true stands for.
+    :raises ValueError: naming the setting, for anything else.
+    """
+    limit: object = value
+    if isinstance(value, str):
+        word = value.strip().lower()
+        if word == "all":
+            return None
+        # A digit is a number here and no truth value.
+        limit = int(word) if word.isascii() and word.isdigit() else _WORDS.get(word)
+    if isinstance(limit, bool):
+        return default if limit else 0
+    if not isinstance(limit, int) or limit < 0:
+        raise ValueError(f"{name}: {value!r} is not true, false, all or a whole number of keys")
+    return limit

@@ -26,4 +26,10 @@ def tell_stat_date(context: Context, result: Any) -> None:
     for asset in context["task"].outlets:
         context["outlet_events"][asset].extra["stat_date"] = str(day)
     totals = result or {}
-    send_day(day, None if totals.get("superseded") else totals.get("keys_written"))
+    is_superseded = bool(totals.get("superseded"))
+    send_day(
+        day,
+        None if is_superseded else totals.get("keys_written"),
+        keys_replaced=totals.get("keys_replaced", 0),
+        is_superseded=is_superseded,
+    )

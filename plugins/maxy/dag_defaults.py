@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from maxy.notifiers.failure import FailureNotifier
+from maxy.run_parameters import check_run_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,4 +32,6 @@ DEFAULT_ARGS: Mapping[str, Any] = {
     # Bounds a task whose server accepts the connection and then never answers.
     "execution_timeout": timedelta(hours=1),
     "on_failure_callback": FailureNotifier(),
+    # Before anything is done, in whichever task a run begins or is cleared.
+    "pre_execute": check_run_parameters,
 }

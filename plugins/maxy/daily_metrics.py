@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 METRIC_PREFIX = "maxy.daily"
 
 
-def send_day(day: StatisticsDay, keys: int | None) -> None:
+def send_day(day: StatisticsDay, keys: int | None, *, keys_replaced: int = 0, is_superseded: bool = False) -> None:
     """Tell that a day is computed, checked and cached.
 
     The end of the day is an instant and not an age, so that its age grows by itself while no day is computed. One that
@@ -24,9 +24,13 @@ def send_day(day: StatisticsDay, keys: int | None) -> None:
 
     :param day: which day.
     :param keys: hashes that were written for it; None if that is not known, or a newer result was there already.
+    :param keys_replaced: keys that held another type than a hash, so that something else must write there.
+    :param is_superseded: other runs have published the day, again and again, while this one was reading it.
     """
     try:
         stats.gauge(f"{METRIC_PREFIX}.day_end_seconds", day.end.timestamp())
+        stats.gauge(f"{METRIC_PREFIX}.superseded", int(is_superseded))
+        stats.gauge(f"{METRIC_PREFIX}.keys_replaced", keys_replaced)
         if keys is not None:
             stats.gauge(f"{METRIC_PREFIX}.keys", keys)
     except Exception:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowFailException
+
 from maxy.settings import max_name_length, metric_ranges, statistics_timezone, valkey_prefix
 from maxy.statistics_day import statistics_day_of_run
 
@@ -20,6 +22,11 @@ def statistics_day(dag_run: Any, params: Mapping[str, Any]) -> StatisticsDay:
 
     In a template: ``{{ macros.maxy.statistics_day(dag_run, params) }}``.
 
-    :raises ValueError: if the parameter ``stat_date`` is not a date.
+    :raises AirflowFailException: if the parameter ``stat_date`` is not a date, contradicts the run's interval, or is a
+        day that the table cannot hold; a retry cannot help.
     """
-    return statistics_day_of_run(dag_run, params, statistics_timezone())
+    timezone = statistics_timezone()
+    try:
+        return statistics_day_of_run(dag_run, params, timezone)
+    except ValueError as error:
+        raise AirflowFailException(str(error)) from None

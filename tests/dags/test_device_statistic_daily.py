@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped, TaskDeferred
 from airflow.sdk.execution_time import macros
 
 from maxy.assets import tell_stat_date
@@ -25,15 +25,24 @@ def dag(dag_bag: DagBag) -> DAG:
     return dag_bag.dags["device_statistic_daily"]
 
 
-def context(task: Any, params: dict[str, Any] | None = None, *, start: datetime | None = None) -> dict[str, Any]:
+def context(
+    task: Any, params: dict[str, Any] | None = None, *, start: datetime | None = None, run_type: str = "manual"
+) -> dict[str, Any]:
     """A task's context as the task runner makes it, as far as these templates look."""
     return {
         "task": task,
         "ti": SimpleNamespace(
             dag_id="device_statistic_daily", task_id=task.task_id, run_id="run:1", map_index=-1, try_number=2
         ),
-        "dag_run": SimpleNamespace(data_interval_start=start, run_after=datetime(2026, 11, 21, tzinfo=UTC)),
-        "params": {"stat_date": None, "allow_empty": False, **(params or {})},
+        "dag_run": SimpleNamespace(
+            conf=params or {},
+            run_type=run_type,
+            data_interval_start=start,
+            data_interval_end=start and start + timedelta(days=1),
+            logical_date=start and start + timedelta(days=2),
+            run_after=datetime(2026, 11, 21, tzinfo=UTC),
+        ),
+        "params": {"stat_date": None, "allow_empty": False, "cache_only": False, **(params or {})},
         "macros": macros,
         "var": {"value": {}},
     }
@@ -84,6 +93,14 @@ def rendered(dag: DAG, task_id: str, params: dict[str, Any], start: datetime | N
     return task
 
 
+def test_a_task_that_is_cleared_alone_refuses_a_contradicting_day_without_retries(dag: DAG) -> None:
+    for name in ("rollup", "check_columns", "check_table", "cache"):
+        task = dag.get_task(name).prepare_for_execution()
+        asked = context(task, {"stat_date": "2026-09-10"}, start=datetime(2026, 9, 1, tzinfo=UTC), run_type="backfill")
+        with pytest.raises(AirflowFailException, match=r"2026-09-10 contradicts .* 2026-09-01"):
+            task.render_template_fields(asked)
+
+
 def test_rollup_writes_only_the_stage_table_of_its_own_try(dag: DAG) -> None:
     rollup = rendered(dag, "rollup", {})
     stage = rollup.stage_table(context(rollup))
@@ -112,8 +129,8 @@ class TestWaiting:
     def sensor(self, now: datetime, minutes: str = "10") -> StatisticsDaySensor:
         return StatisticsDaySensor(task_id="wait", settling_minutes=minutes, clock=lambda: now)
 
-    def execute(self, sensor: StatisticsDaySensor, stat_date: str | None = "2026-11-20") -> str:
-        return sensor.execute(context(sensor, {"stat_date": stat_date}))
+    def execute(self, sensor: StatisticsDaySensor, stat_date: str | None = "2026-11-20", **options: Any) -> str:
+        return sensor.execute(context(sensor, {"stat_date": stat_date}, **options))
 
     def test_old_days_do_not_wait(self) -> None:
         assert self.execute(self.sensor(datetime(2026, 11, 21, 0, 10, tzinfo=UTC))) == "2026-11-20"
@@ -132,11 +149,48 @@ class TestWaiting:
 
     @pytest.mark.parametrize(
         ("stat_date", "cause"),
-        [("2026-11-22", "future"), ("2026-13-01", "calendar"), ("text", "YYYY-MM-DD")],
+        [
+            ("2026-11-22", "future"),
+            ("2026-13-01", "calendar"),
+            ("text", "YYYY-MM-DD"),
+            ("1969-12-31", "1970-01-30"),
+            ("1970-01-29", "1970-01-30"),
+            ("2149-05-31", "future"),
+            ("2149-06-05", "2149-05-31"),
+            ("2149-06-06", "2149-05-31"),
+            ("9999-12-31", "2149-05-31"),
+        ],
     )
     def test_a_day_that_cannot_be_computed_fails_without_retries(self, stat_date: str, cause: str) -> None:
         with pytest.raises(AirflowFailException, match=f"{stat_date}.*{cause}"):
             self.execute(self.sensor(datetime(2026, 11, 21, tzinfo=UTC)), stat_date)
+
+    @pytest.mark.parametrize("run_type", ["scheduled", "backfill"])
+    def test_a_day_that_contradicts_the_runs_own_fails_without_retries_naming_both(self, run_type: str) -> None:
+        sensor = self.sensor(datetime(2026, 11, 21, tzinfo=UTC))
+        own = datetime(2026, 9, 1, tzinfo=UTC)
+        with pytest.raises(AirflowFailException, match=r"2026-09-10 contradicts .* 2026-09-01"):
+            self.execute(sensor, "2026-09-10", start=own, run_type=run_type)
+        assert self.execute(sensor, "2026-09-01", start=own, run_type=run_type) == "2026-09-01"
+        assert self.execute(sensor, "2026-09-10", start=own, run_type="manual") == "2026-09-10"
+
+    def test_a_run_that_only_caches_waits_for_nothing_and_skips_what_computes(self, dag: DAG) -> None:
+        assert rendered(dag, "wait_until_settled", {}).cache_only == "False"
+        # A day that has not ended.
+        today = {"stat_date": datetime.now(UTC).date().isoformat(), "cache_only": True}
+        sensor = rendered(dag, "wait_until_settled", today)
+        sensor.settling_minutes = "10"
+        with pytest.raises(DownstreamTasksSkipped) as skipped:
+            sensor.execute(context(sensor, today))
+        assert skipped.value.tasks == ["rollup"]
+        # rollup takes the checks with it, and the cache task takes no notice.
+        assert dag.get_task("cache").trigger_rule == "none_failed"
+        assert {dag.get_task(name).trigger_rule for name in ("check_columns", "check_table")} == {"all_success"}
+
+    def test_how_to_compute_and_not_to_compute_contradict_each_other(self) -> None:
+        sensor = StatisticsDaySensor(task_id="wait", settling_minutes=0, cache_only=True)
+        with pytest.raises(AirflowFailException, match="cache_only contradicts allow_empty"):
+            sensor.execute(context(sensor, {"stat_date": "2026-11-01", "cache_only": True, "allow_empty": True}))
 
     def test_tomorrow_is_told_in_the_statistics_zone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW_VAR_MAXY_TIMEZONE", "Asia/Seoul")

@@ -5,16 +5,19 @@ from __future__ import annotations
 import ast
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 
 from maxy.dag_defaults import DEFAULT_ARGS, Tag
 from maxy.paths import SQL_DIRECTORY
 from maxy.realtime.registry import BUILT_IN
+from maxy.run_parameters import check_run_parameters
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -97,6 +100,14 @@ def test_every_task_retries_and_reports_failure(dag: DAG) -> None:
         assert task.retry_exponential_backoff
         assert task.execution_timeout is not None
         assert task.on_failure_callback
+
+
+def test_every_task_refuses_what_the_dag_cannot_be_asked(dag: DAG) -> None:
+    for task in dag.tasks:
+        assert task._pre_execute_hook is check_run_parameters
+        dag_run = SimpleNamespace(conf={"statdate": "2026-11-01"})
+        with pytest.raises(AirflowFailException, match=f"'statdate' is no parameter of {dag.dag_id}"):
+            task._pre_execute_hook({"task": task, "dag_run": dag_run, "params": {}})
 
 
 def test_pools_are_in_the_settings(dag: DAG) -> None:

@@ -29,12 +29,15 @@ def test_the_end_of_the_day_is_its_midnight_in_the_statistics_zone(sent: dict[st
     assert sent == {
         "maxy.daily.day_end_seconds": datetime(2026, 11, 20, 15, tzinfo=UTC).timestamp(),
         "maxy.daily.keys": 72,
+        "maxy.daily.keys_replaced": 0,
+        "maxy.daily.superseded": 0,
     }
 
 
 def test_a_number_of_keys_that_is_not_known_is_not_sent(sent: dict[str, float]) -> None:
     send_day(SEOUL, None)
-    assert list(sent) == ["maxy.daily.day_end_seconds"]
+    assert "maxy.daily.keys" not in sent
+    assert sent["maxy.daily.day_end_seconds"] == datetime(2026, 11, 20, 15, tzinfo=UTC).timestamp()
 
 
 def test_metrics_that_cannot_be_sent_do_not_fail_the_day(
@@ -49,19 +52,20 @@ def test_metrics_that_cannot_be_sent_do_not_fail_the_day(
 
 
 @pytest.mark.parametrize(
-    ("result", "keys"),
+    ("result", "keys", "superseded", "replaced"),
     [
-        ({"keys_written": 72, "superseded": False}, 72),
-        ({"keys_written": 0, "superseded": False}, 0),
-        ({"keys_written": 0, "superseded": True}, None),
-        (None, None),
+        ({"keys_written": 72, "keys_replaced": 0, "superseded": False}, 72, 0, 0),
+        ({"keys_written": 3, "keys_replaced": 2, "superseded": False}, 3, 0, 2),
+        ({"keys_written": 0, "superseded": False}, 0, 0, 0),
+        ({"keys_written": 0, "keys_replaced": 0, "superseded": True}, None, 1, 0),
+        (None, None, 0, 0),
     ],
 )
 def test_the_last_task_sends_the_keys_it_wrote_unless_a_newer_result_was_there(
-    sent: dict[str, float], result: Any, keys: int | None
+    sent: dict[str, float], result: Any, keys: int | None, superseded: int, replaced: int
 ) -> None:
     context: Any = {
-        "dag_run": SimpleNamespace(data_interval_start=datetime(2026, 11, 20, tzinfo=UTC)),
+        "dag_run": SimpleNamespace(data_interval_start=datetime(2026, 11, 20, tzinfo=UTC), run_type="scheduled"),
         "params": {},
         "task": SimpleNamespace(outlets=[MAX_DEVICE_STATISTIC]),
         "outlet_events": {MAX_DEVICE_STATISTIC: SimpleNamespace(extra={})},
@@ -69,3 +73,4 @@ def test_the_last_task_sends_the_keys_it_wrote_unless_a_newer_result_was_there(
     tell_stat_date(context, result)
     assert sent["maxy.daily.day_end_seconds"] == datetime(2026, 11, 21, tzinfo=UTC).timestamp()
     assert sent.get("maxy.daily.keys") == keys
+    assert (sent["maxy.daily.superseded"], sent["maxy.daily.keys_replaced"]) == (superseded, replaced)

@@ -1,11 +1,13 @@
 -- Purpose: what the package's statements cost ClickHouse in the last minutes, per loop and per task.   Source: system.query_log.
 -- Grain: one row per loop or (DAG, task). Statements are recognised by their query_id, which the package gives them; a server
---   in front of an embedded engine keeps it as log_comment.
+--   in front of an embedded engine keeps it as log_comment. A task's is <DAG>.<task>[/<map index>]/<run>/try<n>.<statement>;
+--   ids of DAGs and tasks may hold dots, a run's also slashes. Rows of before an upgrade have dots in the place of slashes.
 -- Safe to retry: reads only. Bounded: the newest days of the log by its partition key, and a limit.
 WITH
     if(log_comment != '', log_comment, query_id) AS id,
     extract(id, '^maxy_realtime_(.+)_[0-9a-f]{16}$') AS loop,
-    extract(id, '^([^.]+\\.[^.]+)\\..*\\.try[0-9]+\\.[0-9]+$') AS task
+    extract(id, '^([^/]+\\.[^/]+)/.+/try[0-9]+\\.[0-9]+$') AS task_by_slash,
+    if(task_by_slash != '', task_by_slash, extract(id, '^([^.]+\\.[^.]+)\\..*\\.try[0-9]+\\.[0-9]+$')) AS task
 SELECT
     multiIf(loop = 'pages', loop, loop != '', concat('realtime_', loop), task) AS name,
     countIf(type = 'QueryFinish') AS runs,

@@ -174,10 +174,15 @@ def split_statements(sql: str) -> list[str]:
 
 
 def _task_try(context: Context) -> str:
-    """Name DAG, task, run and try, so that a query in ClickHouse's log leads to its task's log."""
+    """Name DAG, task, run and try, so that a query in ClickHouse's log leads to its task's log.
+
+    ``/`` follows the task, since ids of DAGs and tasks may hold a dot (a task in a group does) and never a slash; what
+    the Health page makes of it is in ``ui/queries.sql``.
+    """
     ti = context["ti"]
-    mapped = f".{ti.map_index}" if (ti.map_index or -1) >= 0 else ""
-    return f"{ti.dag_id}.{ti.task_id}{mapped}.{ti.run_id}.try{ti.try_number}"
+    # A task that is not mapped has the index -1, and None in some of Airflow's ways to make a context.
+    mapped = f"/{ti.map_index}" if ti.map_index is not None and ti.map_index >= 0 else ""
+    return f"{ti.dag_id}.{ti.task_id}{mapped}/{ti.run_id}/try{ti.try_number}"
 
 
 def _cause(error: Exception) -> str:

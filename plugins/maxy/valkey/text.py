@@ -28,8 +28,39 @@ def decoded(answer: Any) -> str:
     return answer.decode() if isinstance(answer, bytes) else str(answer)
 
 
+def one_line(text: str) -> str:
+    """Write a text so that it is one line of a log, whatever it holds: line breaks and all that cannot be seen escaped.
+
+    ``한국`` and ``a b`` stay as they are, a line break becomes ``\\n``.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
 def _number(value: float) -> str | None:
     return repr(value) if math.isfinite(value) else None
+
+
+def _other(value: Any) -> str:
+    """Write a value of any other type, such as Decimal, UUID, or an array of values."""
+    _require_no_bytes(value)
+    return str(value)
+
+
+def _require_no_bytes(value: Any) -> None:
+    """:raises ValueError: for bytes anywhere in an array, tuple or map: Python's own spelling of them is no value."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        raise ValueError(
+            f"{bytes(value)[:40]!r} is not text: write toValidUTF8(...) in the SQL, or hex(...) for bytes that are none"
+        )
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            _require_no_bytes(item)
 
 
 _WRITERS: Mapping[type, Callable[[Any], str | None]] = {
@@ -50,13 +81,14 @@ def texts(column: Sequence[Any], name: str) -> list[str | None]:
 
     :param column: the values of one column.
     :param name: the column's name, for errors.
-    :raises ValueError: naming the column, for a time without zone.
+    :raises ValueError: naming the column, for a time without zone, and for bytes: a ClickHouse driver returns them for
+        text that is not UTF-8.
     """
     # Column by column, because one look at its types then serves all values.
     kinds = set(map(type, column))
     try:
         if len(kinds) == 1:
-            return list(map(_WRITERS.get(kinds.pop(), str), column))
-        return [_WRITERS.get(type(value), str)(value) for value in column]
+            return list(map(_WRITERS.get(kinds.pop(), _other), column))
+        return [_WRITERS.get(type(value), _other)(value) for value in column]
     except ValueError as error:
         raise ValueError(f"column {name}: {error}") from None

@@ -48,8 +48,18 @@ class TestTemplate:
         assert len(totals["query_ids"]) == 4
 
     def test_query_id_names_dag_task_run_and_try(self, clickhouse: clickhouse_driver.Client) -> None:
-        totals = run_task(template("SELECT 1"), run_id="manual__2026-11-21T00:00:00+00:00", try_number=3)
-        assert totals["query_ids"] == ["adhoc_airflow.sql.manual__2026-11-21T00:00:00+00:00.try3.1"]
+        totals = run_task(template("SELECT 1; SELECT 2"), run_id="manual__2026-11-21T00:00:00+00:00", try_number=3)
+        task_try = "adhoc_airflow.sql/manual__2026-11-21T00:00:00+00:00/try3"
+        assert totals["query_ids"] == [f"{task_try}.1", f"{task_try}.2"]
+
+    @pytest.mark.parametrize(
+        ("map_index", "place"), [(-1, ""), (None, ""), (0, "/0"), (1, "/1"), (10, "/10"), (1023, "/1023")]
+    )
+    def test_query_id_names_the_instance_of_a_mapped_task_the_first_one_too(
+        self, clickhouse: clickhouse_driver.Client, map_index: Any, place: str
+    ) -> None:
+        totals = run_task(template("SELECT 1"), map_index=map_index)
+        assert totals["query_ids"] == [f"adhoc_airflow.sql{place}/run/try1.1"]
 
     def test_times_without_a_zone_are_in_the_operators_zone(self, clickhouse: clickhouse_driver.Client) -> None:
         clickhouse.execute("CREATE TABLE t (at Int64) ENGINE = Memory")

@@ -10,17 +10,21 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from maxy.valkey.hashes import HashPublisher, Publication
+from maxy.valkey.hashes import GroupState, HashPublisher, Publication
 from tests.support import hashes
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.support import Valkey
 
 INDEX = "index:g"
 
 
-def publish(client: redis.Redis, rows: dict[str, dict[str, str]], *, version: int = 1, **options: Any) -> Publication:
+def publish(
+    client: redis.Redis, rows: dict[str, dict[str, str]], *, version: int | GroupState = 1, **options: Any
+) -> Publication:
     """Publish rows given as key -> field -> value."""
     fields = sorted({field for row in rows.values() for field in row})
     publisher = HashPublisher(client, INDEX, batch_size=options.pop("batch_size", 2))
@@ -67,6 +71,171 @@ def test_an_older_version_leaves_a_newer_one_as_it_is(valkey: Valkey) -> None:
     assert older == Publication(written=0, removed=0, superseded_by=1_800_000_000_002)
     assert hashes(valkey) == {"k:1": {"a": "new"}}
     assert sorted(valkey.keys()) == [INDEX, "k:1"]
+
+
+def publish_read(
+    client: redis.Redis, rows: dict[str, dict[str, str]], state: GroupState, **options: Any
+) -> Publication:
+    return publish(client, rows, version=state, **options)
+
+
+def state_of(client: redis.Redis) -> GroupState:
+    return HashPublisher(client, INDEX).state()
+
+
+# What may be in the place of a group when a writer begins to read.
+BEFORE: dict[str, Callable[[redis.Redis], Any]] = {
+    "nothing": lambda client: None,
+    "a group": lambda client: publish(client, {"k:0": {"a": "before"}}, version=state_of(client)),
+    "a group that has become empty": lambda client: publish(client, {}, version=state_of(client)),
+    # What was stored before publications were ordered by their reading: milliseconds since 1970, also of the future.
+    "a group of a time": lambda client: publish(client, {"k:0": {"a": "before"}}, version=1_795_186_800_000),
+    "a group of the future": lambda client: publish(client, {"k:0": {"a": "before"}}, version=9_999_999_999_999),
+    "a group of the largest number": lambda client: client.zadd(INDEX, {"k:0": 2**53 - 1}),
+    "a group of an infinite number": lambda client: client.zadd(INDEX, {"k:0": "inf"}),
+    "a group of a negative number": lambda client: client.zadd(INDEX, {"k:0": -5.5}),
+    "a key of another type": lambda client: client.set(INDEX, "not an index"),
+}
+
+
+@pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE.keys())
+class TestOrderOfReading:
+    """Publications that are ordered by when their data was read."""
+
+    def test_what_was_read_last_stays_also_after_many(self, valkey: Valkey, before: Callable[[Any], Any]) -> None:
+        before(valkey)
+        for number in range(5):
+            done = publish_read(valkey, {"k:1": {"a": str(number)}}, state_of(valkey))
+            assert (done.written, done.superseded_by) == (1, None)
+            assert hashes(valkey, "k:*") == {"k:1": {"a": str(number)}}
+        assert sorted(valkey.keys()) == [INDEX, "k:1"]
+
+    def test_of_two_that_read_at_once_the_first_to_publish_stays_and_the_other_reads_again(
+        self, valkey: Valkey, before: Callable[[Any], Any]
+    ) -> None:
+        before(valkey)
+        first, second = state_of(valkey), state_of(valkey)
+        assert publish_read(valkey, {"k:1": {"a": "second"}, "k:2": {"a": "2"}}, second, token="s").written == 2
+        refused = publish_read(valkey, {"k:1": {"a": "first"}, "k:3": {"a": "3"}}, first, token="f")
+        assert (refused.written, refused.removed) == (0, 0)
+        assert refused.superseded_by == int(valkey.zscore(INDEX, "k:1"))
+        assert hashes(valkey, "k:*") == {"k:1": {"a": "second"}, "k:2": {"a": "2"}}
+        assert publish_read(valkey, {"k:1": {"a": "first"}}, state_of(valkey)).written == 1
+        assert sorted(valkey.keys()) == [INDEX, "k:1"]
+
+    def test_an_empty_result_in_between_is_noticed_too(self, valkey: Valkey, before: Callable[[Any], Any]) -> None:
+        before(valkey)
+        early = state_of(valkey)
+        publish_read(valkey, {"k:1": {"a": "1"}}, state_of(valkey))
+        assert publish_read(valkey, {}, state_of(valkey)).removed == 1
+        assert publish_read(valkey, {"k:1": {"a": "from before"}}, early).superseded_by is not None
+        assert hashes(valkey) == {}
+
+
+def test_a_first_publication_notices_an_empty_one_before_it(valkey: Valkey) -> None:
+    early = state_of(valkey)
+    publish_read(valkey, {}, state_of(valkey))
+    assert publish_read(valkey, {"k:1": {"a": "from before"}}, early).superseded_by is not None
+    assert 0 < valkey.ttl(f"{INDEX}:emptied") <= 100
+
+
+def test_a_writer_from_before_a_flush_does_not_pass_for_one_from_after_it(valkey: Valkey) -> None:
+    publish_read(valkey, {"k:1": {"a": "before"}}, state_of(valkey))
+    early = state_of(valkey)
+    valkey.flushall()
+    assert publish_read(valkey, {"k:1": {"a": "from before"}}, early).superseded_by == 0
+    publish_read(valkey, {"k:1": {"a": "after"}}, state_of(valkey))
+    assert publish_read(valkey, {"k:1": {"a": "from before"}}, early).superseded_by is not None
+    assert hashes(valkey) == {"k:1": {"a": "after"}}
+
+
+def test_versions_of_the_data_and_the_order_of_reading_take_over_from_each_other(valkey: Valkey) -> None:
+    publish_read(valkey, {"k:1": {"a": "read"}}, state_of(valkey))
+    assert publish(valkey, {"k:1": {"a": "time"}}, version=1_795_186_800_000).written == 1
+    assert publish_read(valkey, {"k:1": {"a": "read later"}}, state_of(valkey)).written == 1
+    assert publish(valkey, {"k:1": {"a": "earlier time"}}, version=1_795_186_800_000).superseded_by is not None
+    assert hashes(valkey) == {"k:1": {"a": "read later"}}
+
+
+def test_readers_at_once_leave_what_was_read_last(valkey: Valkey, valkey_server: Any) -> None:
+    """Threads read a number, which another one raises meanwhile, and publish it, again until they may."""
+    source = count(1)
+
+    def write(token: str) -> None:
+        with redis.Redis(port=valkey_server.port, decode_responses=True) as client:
+            for _ in range(10):
+                for _ in range(1000):
+                    state = state_of(client)
+                    rows = {f"k:{i}": {"read": str(number)} for number in [next(source)] for i in range(9)}
+                    if publish_read(client, rows, state, token=token).superseded_by is None:
+                        published.append(int(rows["k:0"]["read"]))
+                        break
+
+    published: list[int] = []
+    threads = [threading.Thread(target=write, args=(str(number),)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(published) == 40
+    assert hashes(valkey) == {f"k:{i}": {"read": str(max(published))} for i in range(9)}
+
+
+TYPES: dict[str, Callable[[redis.Redis, str], Any]] = {
+    "string": lambda client, key: client.set(key, "x"),
+    "list": lambda client, key: client.rpush(key, "x", "y"),
+    "set": lambda client, key: client.sadd(key, "x"),
+    "sorted set": lambda client, key: client.zadd(key, {"x": 1}),
+    "stream": lambda client, key: client.xadd(key, {"x": 1}),
+}
+
+
+@pytest.mark.parametrize("put", TYPES.values(), ids=TYPES.keys())
+@pytest.mark.parametrize("by_reading", [True, False])
+def test_a_key_of_another_type_is_replaced_named_and_counted_and_stops_no_other(
+    valkey: Valkey, put: Callable[[redis.Redis, str], Any], by_reading: bool
+) -> None:
+    rows = {f"k:{number}": {"a": str(number)} for number in range(5)}
+    publish(valkey, rows)
+    valkey.delete("k:3")
+    put(valkey, "k:3")
+    version: Any = state_of(valkey) if by_reading else 2
+    done = publish(valkey, rows, version=version)
+    assert (done.written, done.removed, done.replaced, done.replaced_names) == (5, 0, 1, ("k:3",))
+    assert hashes(valkey) == rows
+    assert 0 < valkey.ttl("k:3") <= 100
+
+
+@pytest.mark.parametrize("name", [name for name in TYPES if name != "sorted set"])
+@pytest.mark.parametrize("by_reading", [True, False])
+def test_an_index_of_another_type_is_replaced_named_and_counted(valkey: Valkey, name: str, by_reading: bool) -> None:
+    TYPES[name](valkey, INDEX)
+    version: Any = state_of(valkey) if by_reading else 1
+    done = publish(valkey, {"k:1": {"a": "1"}}, version=version)
+    assert (done.written, done.replaced, done.replaced_names) == (1, 1, (INDEX,))
+    assert valkey.zrange(INDEX, 0, -1) == ["k:1"]
+    # And an empty group.
+    valkey.delete(INDEX)
+    TYPES[name](valkey, INDEX)
+    assert publish(valkey, {}, version=state_of(valkey) if by_reading else 1).replaced == 1
+    assert not valkey.exists(INDEX)
+
+
+@pytest.mark.parametrize("put", [put for name, put in TYPES.items() if name != "string"])
+def test_a_note_of_emptiness_of_another_type_is_none(valkey: Valkey, put: Callable[[redis.Redis, str], Any]) -> None:
+    put(valkey, f"{INDEX}:emptied")
+    assert publish_read(valkey, {}, state_of(valkey)).superseded_by is None
+    assert valkey.type(f"{INDEX}:emptied") == "string"
+
+
+def test_many_keys_of_another_type_are_counted_and_ten_of_them_named(valkey: Valkey) -> None:
+    rows = {f"k:{number:02}": {"a": str(number)} for number in range(40)}
+    for key in list(rows)[:30]:
+        valkey.set(key, "x")
+    done = publish(valkey, rows)
+    assert (done.written, done.replaced) == (40, 30)
+    assert done.replaced_names == tuple(list(rows)[:10])
+    assert hashes(valkey) == rows
 
 
 def test_the_same_version_again_changes_nothing(valkey: Valkey) -> None:

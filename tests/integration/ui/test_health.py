@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import clickhouse_connect
 import pytest
+from airflow.sdk import DAG, TaskGroup
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from maxy.operators.clickhouse import ClickHouseTemplateOperator
 from tests.integration.ui.site import DATABASE, PERIODS, Loops
 from tests.realtime_support import FakeClock
+from tests.support import package_environment, run_task
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -156,6 +160,7 @@ def test_costs_are_those_of_the_packages_own_statements_by_loop_and_task(site: A
         asker.query("SELECT sum(number) FROM numbers(1000)", settings=own_id(f"maxy_realtime_{name}_{number:016x}"))
     for number, statement in enumerate(("SELECT count() FROM numbers(10)", "SELECT throwIf(1)")):
         try:
+            # As query ids were before they had slashes.
             asker.query(statement, settings=own_id(f"dag_{name}.load.{run}.try1.{number}"))
         except DatabaseError:
             assert number == 1
@@ -174,6 +179,43 @@ def test_costs_are_those_of_the_packages_own_statements_by_loop_and_task(site: A
     costs = [row["cpu_seconds"] for row in queries["rows"]]
     assert costs == sorted(costs, reverse=True)
     assert len(costs) <= 50
+
+
+@pytest.mark.parametrize("map_index", [-1, 0, 7])
+@pytest.mark.parametrize("run_id", ["scheduled__2026-11-21T00:00:00+00:00", "by.hand/a.try1.2", "x/try9.1/y"])
+@pytest.mark.parametrize(
+    ("dag_id", "groups", "task_id"),
+    [("ranking", ["score_group"], "load"), ("of.v2", [], "load"), ("of.v2", ["outer", "inner"], "load.all-1")],
+)
+def test_statements_of_a_task_are_booked_to_it_whatever_its_ids_hold(
+    site: Any,
+    asker: Client,
+    package: None,
+    dag_id: str,
+    groups: list[str],
+    task_id: str,
+    run_id: str,
+    map_index: int,
+) -> None:
+    # The log holds what other tests have asked.
+    name = f"{dag_id}{uuid.uuid4().hex[:8]}"
+    with DAG(name, schedule=None), contextlib.ExitStack() as stack:
+        for group in groups:
+            stack.enter_context(TaskGroup(group))
+        task = ClickHouseTemplateOperator(task_id=task_id, sql="SELECT 1; SELECT count() FROM numbers(10)")
+    run_task(task, run_id=run_id, map_index=map_index)
+    asker.command("SYSTEM FLUSH LOGS")
+    rows = [row for row in health_of(site)["queries"]["rows"] if name in row["name"]]
+    assert [row["name"] for row in rows] == [".".join([name, *groups, task_id])]
+    # A server in front of an embedded engine asks for the columns of a native SELECT before its rows.
+    assert rows[0]["runs"] in (2, 4)
+
+
+@pytest.fixture
+def package(monkeypatch: pytest.MonkeyPatch, clickhouse_server: Server) -> None:
+    """The package's connection to ClickHouse leads to the test's server."""
+    for name, value in package_environment(clickhouse_server, valkey_port=1, database=DATABASE).items():
+        monkeypatch.setenv(name, value)
 
 
 def own_id(query_id: str) -> dict[str, str]:
