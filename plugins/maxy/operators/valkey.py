@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Without another number: as many keys are logged with their values, and as many bytes for each on average, so that a
 # log stays below a megabyte whatever the values are.
 _LOGGED_KEYS = 1000
-_LOGGED_BYTES_PER_KEY = 600
+_LOGGED_BYTES_PER_KEY = 700
 # A result is read again when somebody has published in between: how often in all.
 _ATTEMPTS = 5
 # How far two clocks in order may be apart.
@@ -83,7 +83,7 @@ class ClickHouseToValkeyHashOperator(ClickHouseTemplateOperator):
     :param fields: the columns to write, all of them unless given.
     :param version_field: a column of times or whole numbers; of two results, the one with the higher maximum stays,
         whichever was read last. For results whose order is not that of their reading.
-    :param log_values: how many keys are logged with their values: true (1,000 of them, and no more than 600 kB), false
+    :param log_values: how many keys are logged with their values: true (1,000 of them, and no more than 700 kB), false
         (none), ``all``, or a whole number. A count follows if there are more. (templated)
     :param skip_empty: end as skipped if the result has no row and no key had to be removed. (templated)
     :param batch_size: hashes sent in one command.

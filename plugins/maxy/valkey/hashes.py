@@ -54,7 +54,7 @@ class HashPublisher:
 
     The hashes are sent in batches under staging names and then renamed by one script, so a reader sees the group as it
     was or as it is, and a writer or server that dies in between leaves it as it was. The script occupies the server for
-    about 8 microseconds per key; a group of very many keys is better split.
+    about 10 microseconds per key; a group of very many keys is better split.
 
     The group's index, a sorted set, remembers its keys: nothing is searched for, whatever else the database holds. Its
     scores are the version of the group, and there are two ways to order publications:
