@@ -10,8 +10,8 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped, TaskDeferred
 from airflow.sdk.execution_time import macros
 
+from maxy import macros as package_macros
 from maxy.assets import tell_stat_date
-from maxy.macros import statistics_day, valkey_prefix
 from maxy.sensors.statistics_day import StatisticsDaySensor
 from maxy.settings import DEFAULT_TIMEZONE
 from tests.conftest import ROOT
@@ -54,7 +54,7 @@ def _macros(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         macros,
         "maxy",
-        SimpleNamespace(statistics_day=statistics_day, valkey_prefix=valkey_prefix),
+        SimpleNamespace(**{name: getattr(package_macros, name) for name in package_macros.__all__}),
         raising=False,
     )
 
