@@ -14,6 +14,7 @@ from local.processes import ProcessError
 from local.services.clickhouse import QueryError
 from local.settings import SettingsError, read_settings
 from local.stack import Progress, Stack, StackError
+from scripts import recache
 from scripts.backfill import BackfillError, add_backfill_options, request_from
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ def _backfill(stack: Stack, options: argparse.Namespace) -> int:
     return commands.backfill(stack.settings, request_from(options))
 
 
+def _recache(stack: Stack, options: argparse.Namespace) -> int:
+    return commands.recache(stack.settings, recache.request_from(options))
+
+
 def _report(stack: Stack, options: argparse.Namespace) -> int:
     return 0 if commands.report(stack) else 1
 
@@ -113,6 +118,8 @@ def parser() -> argparse.ArgumentParser:
     backfill.add_argument("--from", dest="first", required=True, metavar="DAY", help="first day, included")
     backfill.add_argument("--to", dest="last", required=True, metavar="DAY", help="last day, included")
     add_backfill_options(backfill)
+    recached = add("recache", _recache, "put a range of days into Valkey again as the table has them, and wait for it")
+    recache.add_recache_options(recached)
     add("report", _report, "the last 7 days' statistics, the cache's size, address and login")
     run = add(
         "run",

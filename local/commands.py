@@ -16,6 +16,7 @@ from local.services.clickhouse import QueryError
 from local.settings import ADMIN_USER
 from local.stack import StackError
 from scripts.backfill import DEFAULT_DAG_ID, AirflowApi, ApiError, BackfillRequest, Reprocess, run_and_describe
+from scripts.recache import run_and_describe as recache_days
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from local.settings import Settings
     from local.stack import PartStatus, Stack
     from scripts.backfill import Api
+    from scripts.recache import RecacheRequest
 
 REPORTED_DAYS = 7
 LIVE_DAGS = "realtime_"
@@ -212,6 +214,13 @@ def _shown_password(settings: Settings) -> str:
 def backfill(settings: Settings, request: BackfillRequest) -> int:
     """:raises BackfillError: it cannot be started or followed."""
     return run_and_describe(
+        airflow_api(settings), request, url=settings.airflow_url, report=lambda line: print(line, flush=True)
+    )
+
+
+def recache(settings: Settings, request: RecacheRequest) -> int:
+    """:raises ScriptError: it cannot be started or followed."""
+    return recache_days(
         airflow_api(settings), request, url=settings.airflow_url, report=lambda line: print(line, flush=True)
     )
 

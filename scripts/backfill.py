@@ -11,47 +11,66 @@ backfill could not be started or followed.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote, urlencode, urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if not __package__:
+    # Run as a file: only the file's own folder can be imported from.
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.airflow_api import (
+    DEFAULT_DAG_ID,
+    AirflowApi,
+    Api,
+    ApiError,
+    ApiUnreachable,
+    DailyDag,
+    ScriptError,
+    api_from,
+    days_from,
+    is_passing,
+    parse_day,
+    refuse_days_to_come,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from zoneinfo import ZoneInfo
 
-DEFAULT_DAG_ID = "device_statistic_daily"
+# Names that others know from here.
+__all__ = [
+    "DEFAULT_DAG_ID",
+    "AirflowApi",
+    "Api",
+    "ApiError",
+    "ApiUnreachable",
+    "Backfill",
+    "BackfillError",
+    "BackfillRequest",
+    "DayRun",
+    "Outcome",
+    "Reprocess",
+    "add_backfill_options",
+    "describe",
+    "parse_day",
+    "request_from",
+    "run_and_describe",
+    "start_of",
+]
 
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+#: What a backfill raises.
+BackfillError = ScriptError
+
 _FINISHED = frozenset({"success", "failed"})
 _PAGE = 100
-
-
-class BackfillError(Exception):
-    """The backfill cannot be started or followed; the text says why and what to do."""
-
-
-class ApiError(BackfillError):
-    """Airflow answered with an error.
-
-    :param status: the HTTP status.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class ApiUnreachable(BackfillError):
-    """Airflow did not answer."""
 
 
 class Reprocess(StrEnum):
@@ -60,106 +79,6 @@ class Reprocess(StrEnum):
     NONE = "none"
     FAILED = "failed"
     COMPLETED = "completed"
-
-
-class Api(Protocol):
-    """What is needed of Airflow's REST API: one JSON request to a path below /api/v2."""
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, object] | None = None,
-        body: Mapping[str, object] | None = None,
-    ) -> dict[str, Any]: ...
-
-
-class AirflowApi:
-    """Airflow's REST API over the standard library.
-
-    :param url: of the web interface.
-    :param token: a bearer token, or else
-    :param username: a login
-    :param password: and its password, for which a token is fetched (again, when it has expired).
-    :param timeout: seconds for one request.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        token: str | None = None,
-        username: str | None = None,
-        password: str | None = None,
-        timeout: float = 30.0,
-    ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise BackfillError(f"--url {url}: expected http://host:port or https://host")
-        if not token and not (username and password):
-            raise BackfillError("no credentials: set AIRFLOW_TOKEN, or AIRFLOW_USERNAME and AIRFLOW_PASSWORD")
-        self.url = url.rstrip("/")
-        self._token = token
-        self._login = (username, password) if username and password else None
-        self._timeout = timeout
-        # A proxy leads away from this machine, never to it.
-        handlers = [urllib.request.ProxyHandler({})] if parts.hostname in _LOOPBACK else []
-        self._opener = urllib.request.build_opener(*handlers)
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, object] | None = None,
-        body: Mapping[str, object] | None = None,
-    ) -> dict[str, Any]:
-        """:raises ApiError: an error status.
-
-        :raises ApiUnreachable: no answer.
-        """
-        if self._token is None:
-            self._token = self._fetch_token()
-        address = f"/api/v2{path}" + (f"?{urlencode(query)}" if query else "")
-        try:
-            return self._send(method, address, body)
-        except ApiError as error:
-            if error.status != HTTPStatus.UNAUTHORIZED or self._login is None:
-                raise
-        self._token = self._fetch_token()
-        return self._send(method, address, body)
-
-    def _fetch_token(self) -> str:
-        if self._login is None:
-            raise ApiError(HTTPStatus.UNAUTHORIZED, f"{self.url} refused AIRFLOW_TOKEN")
-        username, password = self._login
-        self._token = None
-        try:
-            return str(self._send("POST", "/auth/token", {"username": username, "password": password})["access_token"])
-        except ApiError as error:
-            if error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-                raise ApiError(error.status, f"{self.url} refused the login of {username}") from None
-            raise
-
-    def _send(self, method: str, address: str, body: Mapping[str, object] | None) -> dict[str, Any]:
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token}"
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + address, data=data, headers=headers, method=method)
-        try:
-            with self._opener.open(request, timeout=self._timeout) as response:
-                answer = json.loads(response.read() or b"{}")
-        except urllib.error.HTTPError as error:
-            raise ApiError(error.code, f"{method} {address}: {error.code} {_detail(error.read())}") from None
-        except OSError as error:
-            raise ApiUnreachable(f"{self.url} does not answer: {error}") from None
-        except ValueError:
-            raise ApiError(HTTPStatus.BAD_GATEWAY, f"{method} {address}: no JSON; is this Airflow's address?") from None
-        if not isinstance(answer, dict):
-            raise ApiError(HTTPStatus.BAD_GATEWAY, f"{method} {address}: unexpected answer; is this Airflow's address?")
-        return answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,18 +137,6 @@ class Outcome:
         return not self.failed and not self.missing
 
 
-def parse_day(text: str, name: str) -> date:
-    """:raises BackfillError: not an existing day written YYYY-MM-DD."""
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        day = None
-    # fromisoformat also takes 20261101 and 2026-W44-7.
-    if day is None or day.isoformat() != text:
-        raise BackfillError(f"{name} {text}: expected an existing day as YYYY-MM-DD")
-    return day
-
-
 def start_of(day: date, zone: ZoneInfo) -> datetime:
     """Midnight of the day in the zone, with the offset that is valid on that day."""
     return datetime(day.year, day.month, day.day, tzinfo=zone)
@@ -256,8 +163,7 @@ class Backfill:
         monotonic: Callable[[], float] = time.monotonic,
         report: Callable[[str], None] = print,
     ) -> None:
-        if request.first > request.last:
-            raise BackfillError(f"--from {request.first} is after --to {request.last}")
+        self._days = days_from(request.first, request.last)
         if request.max_active_runs < 1:
             raise BackfillError(f"--max-active-runs {request.max_active_runs}: expected at least 1")
         self._api = api
@@ -266,19 +172,17 @@ class Backfill:
         self._sleep = sleep
         self._monotonic = monotonic
         self._report = report
-        self._days = [
-            request.first + timedelta(days=number) for number in range((request.last - request.first).days + 1)
-        ]
-        self._path = f"/dags/{quote(request.dag_id, safe='')}"
+        self._dag = DailyDag(api, request.dag_id)
 
     def run(self) -> Outcome:
         """Create the runs that are needed, and wait until every requested day's run has finished.
 
         :raises BackfillError: before anything is changed, the request makes no sense; later, Airflow is out of reach.
         """
-        zone = self._zone()
-        self._refuse_days_to_come(zone)
-        self._check_dag()
+        request = self._request
+        zone = self._dag.zone(request.timezone)
+        refuse_days_to_come(request.last, zone, self._now())
+        self._dag.require_unpaused(unpause=request.unpause, dry_run=request.dry_run, report=self._report)
         if not self._request.dry_run:
             self._wait_for_due_run()
         runs = self._runs(zone)
@@ -290,54 +194,6 @@ class Backfill:
             self._create(zone)
         return self._follow(zone)
 
-    def _zone(self) -> ZoneInfo:
-        name = self._request.timezone or self._zone_of_dag()
-        try:
-            return ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise BackfillError(f"--timezone {name}: not an IANA time zone (such as UTC or Asia/Seoul)") from None
-
-    def _zone_of_dag(self) -> str:
-        """Return the zone that the DAG says its days are in.
-
-        Airflow's own answer will not do: 3.3.2 gives its default zone for every DAG, whatever the DAG's is.
-        """
-        params = self._dag(details=True).get("params") or {}
-        name = params.get("stat_date", {}).get("schema", {}).get("timezone")
-        if not name:
-            raise BackfillError(f"{self._request.dag_id} does not say in which zone its days are: pass --timezone")
-        return str(name)
-
-    def _refuse_days_to_come(self, zone: ZoneInfo) -> None:
-        today = self._now().astimezone(zone).date()
-        if self._request.last >= today:
-            raise BackfillError(
-                f"--to {self._request.last} has not ended yet: it is {today} in {zone.key}, so the last full day is"
-                f" {today - timedelta(days=1)}"
-            )
-
-    def _dag(self, *, details: bool = False) -> dict[str, Any]:
-        try:
-            return self._api.request("GET", self._path + ("/details" if details else ""))
-        except ApiError as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                raise BackfillError(
-                    f"there is no DAG {self._request.dag_id} (not parsed yet, or its file has an import error)"
-                ) from None
-            raise
-
-    def _check_dag(self) -> None:
-        dag_id = self._request.dag_id
-        if not self._dag().get("is_paused"):
-            return
-        if self._request.dry_run:
-            self._report(f"{dag_id} is paused: its runs would stay queued")
-        elif self._request.unpause:
-            self._api.request("PATCH", self._path, query={"update_mask": "is_paused"}, body={"is_paused": False})
-            self._report(f"{dag_id}: unpaused")
-        else:
-            raise BackfillError(f"{dag_id} is paused: its runs would stay queued. Unpause it, or pass --unpause")
-
     def _wait_for_due_run(self) -> None:
         """Let the scheduler make the run that is due first, which may be for one of the days.
 
@@ -346,7 +202,7 @@ class Backfill:
         """
         deadline = self._monotonic() + self._request.turn_timeout
         while True:
-            due = self._dag().get("next_dagrun_run_after")
+            due = self._dag.read().get("next_dagrun_run_after")
             if due is None or datetime.fromisoformat(due) > self._now():
                 return
             if self._monotonic() >= deadline:
@@ -368,7 +224,7 @@ class Backfill:
         }
         seen = 0
         while True:
-            page = self._api.request("GET", f"{self._path}/dagRuns", query={**query, "offset": seen})
+            page = self._api.request("GET", f"{self._dag.path}/dagRuns", query={**query, "offset": seen})
             for run in page["dag_runs"]:
                 day = starts.get(datetime.fromisoformat(run["logical_date"]).astimezone(UTC))
                 if day is not None:
@@ -449,7 +305,7 @@ class Backfill:
                 last_line = line
             if len(done) + len(failed) + len(missing) == total:
                 return Outcome(done, failed, missing)
-            if self._scheduler_is_healthy():
+            if self._dag.scheduler_is_healthy():
                 healthy = self._monotonic()
             elif self._monotonic() - healthy >= self._request.outage_timeout:
                 raise BackfillError(
@@ -458,14 +314,6 @@ class Backfill:
                 )
             self._sleep(self._request.poll_interval)
 
-    def _scheduler_is_healthy(self) -> bool:
-        try:
-            health = self._api.request("GET", "/monitor/health")
-        except (ApiUnreachable, ApiError):
-            # Whether Airflow answers at all is looked at where the runs are read.
-            return True
-        return bool(health["scheduler"]["status"] == "healthy")
-
     def _runs_through_outages(self, zone: ZoneInfo) -> dict[date, DayRun]:
         """A restart of the api-server in a long backfill is no reason to give up: the runs go on without it."""
         deadline = self._monotonic() + self._request.outage_timeout
@@ -473,8 +321,7 @@ class Backfill:
             try:
                 return self._runs(zone)
             except (ApiUnreachable, ApiError) as error:
-                passing = isinstance(error, ApiUnreachable) or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-                if not passing or self._monotonic() >= deadline:
+                if not is_passing(error) or self._monotonic() >= deadline:
                     raise
             self._sleep(self._request.poll_interval)
 
@@ -483,15 +330,6 @@ def _last_second(day: date, zone: ZoneInfo) -> datetime:
     # By way of UTC: subtracting within a zone ignores a change of its offset.
     next_day = start_of(day + timedelta(days=1), zone).astimezone(UTC)
     return (next_day - timedelta(seconds=1)).astimezone(zone)
-
-
-def _detail(body: bytes) -> str:
-    text = body.decode(errors="replace")
-    try:
-        detail = json.loads(text)["detail"]
-    except (ValueError, KeyError, TypeError):
-        return text.strip()[:300]
-    return detail if isinstance(detail, str) else json.dumps(detail)
 
 
 def describe(outcome: Outcome, *, dag_id: str, url: str) -> list[str]:
@@ -566,12 +404,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     options = _parser().parse_args(arguments)
     try:
         request = request_from(options)
-        api = AirflowApi(
-            options.url,
-            token=environment.get("AIRFLOW_TOKEN"),
-            username=environment.get("AIRFLOW_USERNAME"),
-            password=environment.get("AIRFLOW_PASSWORD"),
-        )
+        api = api_from(options, environment)
         return run_and_describe(api, request, url=api.url, report=lambda line: print(line, flush=True))
     except BackfillError as error:
         print(f"backfill: {error}", file=sys.stderr)
