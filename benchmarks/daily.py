@@ -232,7 +232,7 @@ def run(*, rows: int, devices: int, packages: int, rounds: int) -> None:
             "cache: straightforward": straightforward.cache,
             "cache: this package": lambda: run_task(daily_task("cache"), params=params),
             "cache: this package, every value logged": lambda: run_task(
-                daily_task("cache"), params=params, variables={"maxy_log_cache_values": "true"}
+                daily_task("cache"), params=params, variables={"maxy_log_cache_values": "all"}
             ),
         }
         costs: dict[str, list[Cost]] = {name: [] for name in steps}
