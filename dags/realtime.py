@@ -15,8 +15,8 @@ or successful too.
   tick, the last error and who ticks; the task's log has one line a minute.
 - `run_loop` is deferred and nothing ticks: is a triggerer running? Else the log has the reason: ClickHouse or Valkey
   cannot be reached, or another copy holds the lease (`{prefix}:loop:<name>:lease`, gone 15 s after its holder).
-- `run_loop` fails: a connection is missing, or the settings do not fit the loop's class (a DAG of an older version).
-  The next run starts by itself.
+- `run_loop` fails: it was triggered with a `conf` (a loop takes no parameters), a connection is missing, or the
+  settings do not fit the loop's class (a DAG of an older version). The next run starts by itself.
 - Figures stand still: see `last_error` of the hash; the loop goes on trying, and catches up by itself.
 """
 

@@ -200,7 +200,7 @@ class ClickHouseToValkeyHashOperator(ClickHouseTemplateOperator):
     def _log_overtaken(self, attempt: int, version: int) -> None:
         if attempt < _ATTEMPTS:
             self.log.info(
-                "%s: version %d was published while this run was reading: reading again", self._index(), version
+                "%s has changed while this run was reading (version %d): reading again", self._index(), version
             )
             return
         # Whoever published last began to read after the one before had published, and so after this task's start.
@@ -262,7 +262,7 @@ class ClickHouseToValkeyHashOperator(ClickHouseTemplateOperator):
         if not isinstance(newest, datetime):
             return int(newest)
         now = self._clock()
-        if newest > now + _CLOCK_TOLERANCE:
+        if _milliseconds(newest) > _milliseconds(now + _CLOCK_TOLERANCE):
             raise AirflowFailException(
                 f"column {self.version_field} orders the results of {self._index()}, and its newest value"
                 f" {newest.isoformat()} lies in the future: it is {now.isoformat()}. Published, it would keep out what"
