@@ -29,13 +29,13 @@ from airflow.sdk import DAG
 from maxy.dag_defaults import DEFAULT_ARGS, Tag
 from maxy.operators.realtime import RealtimeLoopOperator
 from maxy.realtime.registry import BUILT_IN, enabled_loops
-from maxy.settings import realtime_settings, statistics_timezone
+from maxy.settings import realtime_settings, row_rules, statistics_timezone
 
 timezone = statistics_timezone()
 realtime = realtime_settings()
 duration = timedelta(minutes=realtime.deadline_minutes)
 
-for loop in enabled_loops(realtime, BUILT_IN):
+for loop in enabled_loops(realtime, BUILT_IN, row_rules()):
     with DAG(
         dag_id=f"realtime_{loop.name}",
         doc_md=f"{loop.description}\n\n{__doc__}",

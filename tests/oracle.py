@@ -6,9 +6,12 @@ way by accident.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+import unicodedata
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import partial
 from math import fsum
 from typing import TYPE_CHECKING, Any, cast
 from zoneinfo import ZoneInfo
@@ -23,7 +26,22 @@ Row = dict[str, Any]
 # Install and application start: the rows that make a device seen on a day.
 ACCESS_LOG_TYPES = frozenset({1048597, 1048580})
 
+# What is taken for a measurement, both ends included: of one device's day, of one page view. Vitals in milliseconds.
+PLAUSIBLE = {
+    **dict.fromkeys(("visit", "install", "login"), (0, 1_000_000)),
+    **dict.fromkeys(("crash_count", "error_count", "js_error_count", "log_count"), (0, 1_000_000)),
+    "intervaltime": (0, 24 * 60 * 60 * 1000),
+    **dict.fromkeys(("lcp", "ttfb", "fcp", "inp"), (0, 10 * 60 * 1000)),
+}
+LONGEST_NAME = 300
+# Drawn as nothing, though Unicode files them under letters, marks and symbols.
+_BLANK_LETTERS = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2065\u2800\u3164\uffa0"
+    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE1000))))
+)
+
 COUNTS = ("crash_count", "error_count", "js_error_count", "log_count")
+HISTORY = ("visit", "install", "login")
 AVERAGES = ("intervaltime", "lcp", "ttfb", "fcp", "inp")
 
 
@@ -35,11 +53,15 @@ class ExpectedStatistics:
     :param left_out_keys: the keys with a missing dimension that have page_flow rows on the day or history rows
         in the 30 days; every missing dimension is None here, whether it was NULL, empty or blank.
     :param left_out_rows: how many distinct page_flow rows of the day have a missing dimension.
+    :param too_long_rows: how many of them have none missing, but one longer than LONGEST_NAME.
+    :param out_of_range: by metric, how many values of the keys were not taken for measurements.
     """
 
     by_key: dict[Key, dict[str, float]]
     left_out_keys: frozenset[PartialKey]
     left_out_rows: int
+    too_long_rows: int
+    out_of_range: dict[str, int]
 
 
 @dataclass
@@ -70,37 +92,43 @@ def expected_statistics(
     zone = ZoneInfo(timezone)
     window = {stat_date - timedelta(days=back) for back in range(30)}
     groups: dict[PartialKey, _Group] = defaultdict(_Group)
-    left_out_keys: set[PartialKey] = set()
-    left_out_rows = 0
+    left_out: list[PartialKey] = []
     for row in _distinct(page_flow):
-        key = _key(row)
+        key = key_of(row)
         day = _local_day(row["page_start_tm_dt"], zone)
-        if None in key:
-            if day == stat_date:
-                left_out_keys.add(key)
-                left_out_rows += 1
+        if not _makes_a_key(key):
+            left_out += [key] * (day == stat_date)
             continue
         if day == stat_date:
             groups[key].pages.append(row)
         if day in window and row["log_type"] in ACCESS_LOG_TYPES:
             groups[key].devices_by_day[day].add(row["device_id"])
-    for row in history:
-        key = _key(row)
-        if row["log_date"] not in window:
-            continue
-        if None in key:
-            left_out_keys.add(key)
+    left_out_of_history = _add_history(groups, [row for row in history if row["log_date"] in window], stat_date)
+    out_of_range: Counter[str] = Counter()
+    for group in groups.values():
+        out_of_range.update(_out_of_range(group))
+    return ExpectedStatistics(
+        by_key={cast("Key", key): _metrics(group, stat_date) for key, group in groups.items()},
+        left_out_keys=frozenset(left_out) | left_out_of_history,
+        left_out_rows=sum(None in key for key in left_out),
+        too_long_rows=sum(None not in key for key in left_out),
+        out_of_range=dict(+out_of_range),
+    )
+
+
+def _add_history(groups: dict[PartialKey, _Group], rows: Iterable[Row], stat_date: date) -> set[PartialKey]:
+    """Add the history's rows of the window to their groups; return the keys that make none."""
+    left_out = set()
+    for row in rows:
+        key = key_of(row)
+        if not _makes_a_key(key):
+            left_out.add(key)
             continue
         # Having been seen in the window is enough for a row, with zeros for what the day itself lacks.
         group = groups[key]
         if row["log_date"] == stat_date:
             group.history.append(row)
-
-    return ExpectedStatistics(
-        by_key={cast("Key", key): _metrics(group, stat_date) for key, group in groups.items()},
-        left_out_keys=frozenset(left_out_keys),
-        left_out_rows=left_out_rows,
-    )
+    return left_out
 
 
 def _distinct(rows: Iterable[Row]) -> Iterable[Row]:
@@ -108,13 +136,33 @@ def _distinct(rows: Iterable[Row]) -> Iterable[Row]:
     return {(row["page_start_tm"], row["device_id"], row["sum_mem_usage"]): row for row in rows}.values()
 
 
-def _key(row: Mapping[str, Any]) -> PartialKey:
-    return _name(row["package_nm"]), row["server_type"], _name(row["os_type"])
+def key_of(row: Mapping[str, Any]) -> PartialKey:
+    """Return a row's key as it is written, with None for what is missing."""
+    return written_name(row["package_nm"]), row["server_type"], written_name(row["os_type"])
 
 
-def _name(value: str | None) -> str | None:
-    """The name as it is, outer blanks included; None if there is nothing else in it."""
-    return value if value and value.strip() else None
+def written_name(value: str | bytes | None) -> str | None:
+    """Return a name as it is written everywhere, outer blanks included; None if there is nothing to be seen in it.
+
+    Bytes that are not UTF-8 are one U+FFFD for each run of them; a control character is one, too.
+    """
+    if isinstance(value, bytes):
+        value = re.sub("[\udc80-\udcff]+", "\ufffd", value.decode("utf-8", "surrogateescape"))
+    if not value or all(map(_is_invisible, value)):
+        return None
+    return "".join("\ufffd" if unicodedata.category(character) == "Cc" else character for character in value)
+
+
+def _is_invisible(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category[0] == "Z" or category in {"Cc", "Cf"} or character in _BLANK_LETTERS
+
+
+def _makes_a_key(key: PartialKey) -> bool:
+    package, server_type, system = key
+    if package is None or server_type is None or system is None:
+        return False
+    return len(package) <= LONGEST_NAME and len(system) <= LONGEST_NAME
 
 
 def _local_day(instant: datetime, zone: ZoneInfo) -> date:
@@ -128,9 +176,7 @@ def _metrics(group: _Group, stat_date: date) -> dict[str, float]:
     week_before = _devices(group, [stat_date - timedelta(days=back) for back in range(1, 8)])
     month = _devices(group, [stat_date - timedelta(days=back) for back in range(30)])
     return {
-        "visit": sum(row["visit_cnt"] for row in group.history),
-        "install": sum(row["install_cnt"] for row in group.history),
-        "login": sum(row["login_cnt"] for row in group.history),
+        **{name: sum(filter(partial(_is_plausible, name), _by_device(group, name))) for name in HISTORY},
         "dau": len(today),
         "revisit_7d": len(today & week_before),
         "mau": len(month),
@@ -144,8 +190,29 @@ def _devices(group: _Group, days: Sequence[date]) -> set[str]:
     return {device for day in days for device in group.devices_by_day.get(day, ())}
 
 
+def _by_device(group: _Group, name: str) -> list[int]:
+    """Return a counter of the day for each device: a merge of the history may have made one row of several."""
+    sums: dict[str, int] = defaultdict(int)
+    for row in group.history:
+        sums[row["device_id"]] = (sums[row["device_id"]] + row[f"{name}_cnt"]) % 2**64
+    return list(sums.values())
+
+
+def _out_of_range(group: _Group) -> dict[str, int]:
+    values = {
+        **{name: _by_device(group, name) for name in HISTORY},
+        **{name: [row[name] for row in group.pages if row[name] is not None] for name in (*COUNTS, *AVERAGES)},
+    }
+    return {name: sum(not _is_plausible(name, value) for value in found) for name, found in values.items()}
+
+
+def _is_plausible(name: str, value: float) -> bool:
+    low, high = PLAUSIBLE[name]
+    return low <= value <= high
+
+
 def _present(rows: Iterable[Row], name: str) -> list[float]:
-    return [row[name] for row in rows if row[name] is not None]
+    return [row[name] for row in rows if row[name] is not None and _is_plausible(name, row[name])]
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow.sdk import Variable
 
-from maxy.metric_ranges import MetricRange, parse_metric_ranges
+from maxy.metric_ranges import MetricRange, parse_metric_ranges, to_json
 from maxy.realtime.registry import BUILT_IN
 from maxy.realtime.settings import RealtimeSettings
 
@@ -80,3 +81,11 @@ def max_name_length() -> int:
             f" {_LARGEST_MAX_NAME_LENGTH}"
         )
     return int(text)
+
+
+def row_rules() -> dict[str, Any]:
+    """Return what :func:`maxy.realtime.registry.enabled_loops` takes as ``row_rules``.
+
+    :raises ValueError: naming the variable that is wrong.
+    """
+    return {"max_name_length": max_name_length(), "metric_ranges": to_json(metric_ranges())}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.oracle import expected_statistics
+from tests.oracle import expected_statistics, written_name
 
 DAY = date(2026, 11, 20)
 INSTALL, START, PAGE = 1048597, 1048580, 1048592
@@ -130,6 +130,43 @@ def test_missing_dimensions_are_left_out_and_counted() -> None:
     assert list(expected.by_key) == [(" padded ", 0, "Web")]
     assert expected.left_out_rows == 4
     assert expected.left_out_keys == {(None, 0, "Web"), ("shop", 0, None), ("shop", None, "Web"), (None, 1, "Web")}
+
+
+def test_names_are_written_by_one_rule() -> None:
+    assert written_name(b"bad\xff\xfe.app") == "bad\ufffd.app"
+    assert written_name(b"bad\xff.\xfe") == "bad\ufffd.\ufffd"
+    assert written_name("a\x00b\nc\x85") == "a\ufffdb\ufffdc\ufffd"
+    assert written_name(" com.app\u200b") == " com.app\u200b"
+    for nothing in ("\u200b", "\ufeff \u3000", "\t\x00", "\u3164\u115f", "\u2800", "\ufe0f", "\U000e0100"):
+        assert written_name(nothing) is None, ascii(nothing)
+
+
+def test_names_that_are_too_long_are_counted_by_themselves() -> None:
+    rows = [
+        page("2026-11-20T01:00", package_nm="x" * 300),
+        page("2026-11-20T02:00", package_nm="\U0001f600" * 301),
+        page("2026-11-20T03:00", os_type="x" * 301),
+        page("2026-11-20T04:00", package_nm="x" * 301, server_type=None),
+    ]
+    expected = expected_statistics(rows, [], stat_date=DAY, timezone="UTC")
+    assert list(expected.by_key) == [("x" * 300, 0, "Web")]
+    assert (expected.left_out_rows, expected.too_long_rows) == (1, 2)
+
+
+def test_values_out_of_range_are_left_out_and_counted() -> None:
+    rows = [
+        page("2026-11-20T01:00", lcp=-5.0, log_count=2**64 - 1, inp=600_000.0),
+        page("2026-11-20T02:00", lcp=2500.0, log_count=7, inp=600_000.5),
+        page("2026-11-20T03:00", lcp=float("nan"), log_count=None, inp=float("inf")),
+        # Not a key, so its values are not counted.
+        page("2026-11-20T04:00", lcp=-5.0, package_nm=""),
+    ]
+    history = [seen(DAY, visit_cnt=2**64 - 1), seen(DAY, device_id="d2", visit_cnt=4)]
+    expected = expected_statistics(rows, history, stat_date=DAY, timezone="UTC")
+    metrics = expected.by_key["shop", 0, "Web"]
+    assert (metrics["visit"], metrics["log_count"], metrics["lcp_avg"], metrics["inp_avg"]) == (4, 7, 2500, 600_000)
+    assert metrics["pv"] == 3
+    assert expected.out_of_range == {"visit": 1, "log_count": 1, "lcp": 2, "inp": 2}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
-{#
-Dates under which rollup.sql puts what does not belong into the day: the swap leaves them behind, and left_out.sql counts them.
-They are the last ones that the type has; no run computes a day that late.
-#}
+-- Purpose: the dates under which rollup.sql puts what does not belong into the day.
+-- Source: none. Grain: constants, for {% raw %}{% import "device_statistic/left_out_dates.sql" as dates %}{% endraw %}.
+-- Safe to retry: expressions only.
+--
+-- The swap leaves these rows behind, and left_out.sql counts them. They are the last dates that the type has; no run computes a day
+-- that late.
 {% set missing_dimension = 'toDate(65535)' %}
 {% set name_too_long = 'toDate(65534)' %}
 {# In the rows of this date each column is the number of its values that were out of range. #}

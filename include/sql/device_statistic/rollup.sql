@@ -16,6 +16,7 @@
 {% set history_metrics = ["visit", "install", "login"] %}
 {% set page_counts = ["crash_count", "error_count", "js_error_count", "log_count"] %}
 {% set page_averages = ["intervaltime", "lcp", "ttfb", "fcp", "inp"] %}
+{% set unsigned = history_metrics + page_counts + ["intervaltime"] %}
 INSERT INTO {{ stage_table }}
 (
     stat_date, package_nm, server_type, os_type,
@@ -92,7 +93,7 @@ FROM
             os,
             1 AS has_server,
 {%- for name in history_metrics %}
-            sumIf({{ name }}_of_device, {{ ranges.within(name ~ "_of_device", metric[name]) }}) AS {{ name }},
+            {{ ranges.sum_within(name ~ "_of_device", metric[name], true) }} AS {{ name }},
 {%- endfor %}
             toUInt64(0) AS dau,
             toUInt64(0) AS revisit_7d,
@@ -106,7 +107,7 @@ FROM
 {%- endfor %}
             toUInt64(0) AS pv,
 {%- for name in history_metrics %}
-            countIf(NOT {{ ranges.within(name ~ "_of_device", metric[name]) }}) AS {{ name }}_out,
+            {{ ranges.count_outside(name ~ "_of_device", metric[name], true) }} AS {{ name }}_out,
 {%- endfor %}
 {%- for name in page_counts + page_averages %}
             toUInt64(0) AS {{ name }}_out{{ "" if loop.last else "," }}
@@ -171,17 +172,17 @@ FROM
 
             0, 0, 0,
 {%- for name in page_counts %}
-            ifNull(sumIf(flow.{{ name }}, {{ ranges.within("flow." ~ name, metric[name]) }}), 0),
+            {{ ranges.sum_within("flow." ~ name, metric[name], true) }},
 {%- endfor %}
 {%- for name in page_averages %}
-            toFloat64(ifNull(sumIf(flow.{{ name }}, {{ ranges.within("flow." ~ name, metric[name]) }}), 0)),
-            countIf({{ ranges.within("flow." ~ name, metric[name]) }}),
+            toFloat64({{ ranges.sum_within("flow." ~ name, metric[name], name in unsigned) }}),
+            {{ ranges.count_within("flow." ~ name, metric[name], name in unsigned) }},
 {%- endfor %}
             count(),
             {% for name in history_metrics %}0, {% endfor %}
 
 {%- for name in page_counts + page_averages %}
-            toUInt64(count(flow.{{ name }}) - countIf({{ ranges.within("flow." ~ name, metric[name]) }})){{ "" if loop.last else "," }}
+            {{ ranges.count_outside("flow." ~ name, metric[name], name in unsigned) }}{{ "" if loop.last else "," }}
 {%- endfor %}
         FROM maxy_device_page_flow AS flow FINAL
         WHERE page_start_tm_dt >= toDateTime(%(day_start)s, 'UTC')

@@ -11,9 +11,9 @@
 
 {% block values %}
                 concat(replaceOne(toString(toTimeZone(reg_dt, 'UTC')), ' ', 'T'), 'Z'),
-                toValidUTF8(source.package_nm),
+                package,
                 source.server_type,
-                toValidUTF8(os_type),
+                nullIf({{ names.written("ifNull(os_type, '')") }}, ''),
                 toValidUTF8(device_id),
                 toValidUTF8(user_id),
                 toValidUTF8(page_id),

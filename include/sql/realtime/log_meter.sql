@@ -2,13 +2,15 @@
 -- Source: maxy_app_total_log. Grain: one row per (package_nm, server_type, slot); rows without one of the two make a key of their own.
 --   One more row, of slot -1, tells the server's clock as newest_ms; it comes first, so that the clock is read before the rows are.
 -- Safe to retry: reads only; the loop counts by the difference to what it read before.
+{% import "shared/names.sql" as names %}
 SELECT 0 AS is_complete, '' AS package, 0 AS server, -1 AS slot, 0 AS rows, toUnixTimestamp64Milli(now64(3)) AS newest_ms
 
 UNION ALL
 
+WITH {{ names.written("toLowCardinality(ifNull(log.package_nm, ''))") }} AS name
 SELECT
-    isNotNull(log.server_type) AND NOT match(ifNull(log.package_nm, ''), '^[\\t-\\r\\x1c-\\x1f\\x{85}\\p{Z}]*$') AS is_complete,
-    if(is_complete, toValidUTF8(assumeNotNull(log.package_nm)), '') AS package,
+    isNotNull(log.server_type) AND {{ names.makes_a_key("name", max_name_length) }} AS is_complete,
+    if(is_complete, name, '') AS package,
     if(is_complete, assumeNotNull(log.server_type), 0) AS server,
     intDiv(toUnixTimestamp64Milli(reg_dt), {slot_ms:Int64}) AS slot,
     count() AS rows,

@@ -1,12 +1,13 @@
-{#
-The one rule for names that become keys (package_nm, os_type), for the table and for every writer to Valkey:
-- what is not valid UTF-8, and control characters, are written as U+FFFD, so that every reader can decode every key;
-- a name in which nothing can be seen (nothing, blanks of any script, control, format and filling characters, in any mixture) is
-  missing, and written as '';
-- a name that is longer than the setting maxy_max_name_length is left out, too;
-- anything else stays as it is, blanks around it and upper case included.
-Rows without a name are left out and counted; they never stop the others.
-#}
+-- Purpose: the one rule for names that become keys (package_nm, os_type), for the table and for every writer to Valkey.
+-- Source: any columns. Grain: macros, for {% raw %}{% import "shared/names.sql" as names %}{% endraw %}.
+-- Safe to retry: expressions only.
+--
+-- - What is not valid UTF-8, and control characters, are written as U+FFFD, so that every reader can decode every key.
+-- - A name in which nothing can be seen (nothing, blanks of any script, control, format and filling characters, in any mixture) is
+--   missing, and written as ''.
+-- - A name longer than the setting maxy_max_name_length is left out, too.
+-- - Anything else stays as it is, blanks around it and upper case included.
+-- Rows without a name are left out and counted; they never stop the others.
 {# White space, control and format characters, and the letters and marks that Unicode says are drawn as nothing. #}
 {% set invisible = [
     "\\\\p{Z}\\\\p{Cc}\\\\p{Cf}\\\\x{034f}\\\\x{115f}\\\\x{1160}\\\\x{17b4}\\\\x{17b5}\\\\x{180b}-\\\\x{180f}",

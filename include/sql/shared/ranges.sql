@@ -1,14 +1,31 @@
-{#
-The one place where the plausible ranges of plugins/maxy/metric_ranges.py are applied: daily rollup, live loops, scatters.
-A range is two numbers that were checked when the settings were read, so they stand in the statement as they are.
-NaN lies outside every range; NULL is no value, and neither within nor outside.
-#}
-{# 1 for a plausible value, else 0 or NULL #}
-{% macro within(value, range) -%}
-({{ value }} BETWEEN {{ range.low }} AND {{ range.high }})
+-- Purpose: the one place where the plausible ranges of plugins/maxy/metric_ranges.py are applied: daily rollup, live loops, scatters.
+-- Source: any columns. Grain: macros, for {% raw %}{% import "shared/ranges.sql" as ranges %}{% endraw %}.
+-- Safe to retry: expressions only.
+--
+-- A range is two numbers that were checked when the settings were read, so they stand in the statement as they are. NULL is no
+-- value and neither within nor outside a range; NaN and infinities are outside every one. Written so that it costs next to nothing
+-- beside plain sums: no expression is Nullable, and unsigned values are compared once.
+{# 1 unless a column has a value outside the range #}
+{% macro is_plausible(column, range, unsigned=false) -%}
+{% set value = "ifNull(" ~ column ~ ", " ~ (range.low | round(0, "ceil") | int if unsigned else range.low) ~ ")" -%}
+{% if unsigned and range.low == 0 -%}
+({{ value }} <= {{ range.high }})
+{%- else -%}
+({{ value }} >= {{ range.low }} AND {{ value }} <= {{ range.high }})
+{%- endif %}
 {%- endmacro %}
 
-{# the value if it is plausible, else NULL #}
-{% macro plausible(value, range) -%}
-if({{ within(value, range) }}, {{ value }}, NULL)
+{# the sum of a column's values inside the range, 0 if there is none #}
+{% macro sum_within(column, range, unsigned=false) -%}
+sumIf(ifNull({{ column }}, 0), {{ is_plausible(column, range, unsigned) }})
+{%- endmacro %}
+
+{# how many values of a column are outside the range #}
+{% macro count_outside(column, range, unsigned=false) -%}
+countIf(NOT {{ is_plausible(column, range, unsigned) }})
+{%- endmacro %}
+
+{# how many values of a column are inside the range #}
+{% macro count_within(column, range, unsigned=false) -%}
+toUInt64(count({{ column }}) - {{ count_outside(column, range, unsigned) }})
 {%- endmacro %}

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from maxy.realtime.hash_loop import HashLoop
+from maxy.realtime.row_rules import ROW_OPTIONS, row_structure
 from maxy.realtime.sql import read_statement
 from maxy.realtime.table_parts import look_at_parts
 from maxy.statistics_day import StatisticsDay
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date
 
     from maxy.realtime.clickhouse import Columns
     from maxy.realtime.loop import LoopEnvironment, Tick
+    from maxy.realtime.settings import Option
 
 _TABLE = "maxy_device_access_history"
 
@@ -38,10 +41,12 @@ class Device(HashLoop):
     # With a number as its system, such a package would make a key of another loop.
     reserved = ("totallog", "loadingtime", "responsetime")
     metrics = ("visit", "install", "login", "dau", "revisit_7d", "mau")
+    ranged_metrics = ("visit", "install", "login")
+    options: ClassVar[Mapping[str, Option]] = {**HashLoop.options, **ROW_OPTIONS}
 
     def __init__(self, environment: LoopEnvironment) -> None:
         super().__init__(environment)
-        self._statement = read_statement("realtime/device.sql")
+        self._statement = read_statement("realtime/device.sql", **row_structure(environment.settings))
         self._former: tuple[date, int, Columns] | None = None
 
     def reset(self) -> None:

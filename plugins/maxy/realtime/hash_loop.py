@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from maxy.realtime.clock import to_ms
 from maxy.realtime.loop import Loop, TickResult
+from maxy.realtime.row_rules import OutOfRangeLog
 from maxy.realtime.settings import Option, positive_number
 from maxy.realtime.writer import HashGroup, TickWriter
 from maxy.valkey.keys import KeyTemplate
@@ -42,6 +43,9 @@ class HashLoop(Loop):
     ``is_complete`` (rows where it is 0 lack a dimension: they are left out and counted) and ``rows`` (of the source).
     A value that is NULL, NaN or infinite removes its field.
 
+    For the metrics in ``ranged_metrics`` it also has a column ``<metric>_out``: how many values of the metric were left
+    out of the row because they are out of range.
+
     :param environment: clients and settings.
     """
 
@@ -49,6 +53,8 @@ class HashLoop(Loop):
     key_template: ClassVar[str]
     #: The columns that are 0 where nothing came.
     metrics: ClassVar[Sequence[str]]
+    #: Metrics of the source of which values out of range are left out.
+    ranged_metrics: ClassVar[Sequence[str]] = ()
     #: Values of the first dimension that would make a key of another loop.
     reserved: ClassVar[Collection[str]] = ()
     options: ClassVar[Mapping[str, Option]] = {
@@ -67,6 +73,7 @@ class HashLoop(Loop):
         # A mark of what each key was last given; None: not known to this copy.
         self._written: Mapping[str, int | None] = {}
         self._rewritten_at: datetime | None = None
+        self._out_of_range_log = OutOfRangeLog(self.name)
 
     @abstractmethod
     async def figures(self, tick: Tick) -> Columns:
@@ -74,7 +81,8 @@ class HashLoop(Loop):
 
     async def tick(self, tick: Tick) -> TickResult:
         """Compute the figures and write what has changed."""
-        keys, values, marks, result = self._rows(await self.figures(tick))
+        figures = await self.figures(tick)
+        keys, values, marks, result = self._rows(figures)
         self._check_distinct(keys, values)
         if self._rewritten_at is None:
             known = await self.environment.valkey.zrange(self._index_key, 0, -1)
@@ -93,7 +101,7 @@ class HashLoop(Loop):
         self._written = written
         if rewrite:
             self._rewritten_at = tick.now
-        return replace(result, keys=count)
+        return replace(result, keys=count, out_of_range=self._out_of_range(figures, tick))
 
     def reset(self) -> None:
         """Forget what was written: the next tick reads the index and writes every hash."""
@@ -134,6 +142,17 @@ class HashLoop(Loop):
             list(map(hash, zip(*map(_comparable, columns, written), strict=True))),
             TickResult(rows=sum(counts), left_out=left_out),
         )
+
+    def _out_of_range(self, result: Columns, tick: Tick) -> dict[str, int]:
+        """Return how many values of the keys were left out, by metric, and warn of them."""
+        complete = result[IS_COMPLETE] if IS_COMPLETE in result.names else [1] * len(result)
+        columns = {metric: list(compress(result[f"{metric}_out"], complete)) for metric in self.ranged_metrics}
+        counts = {metric: total for metric, column in columns.items() if (total := sum(column))}
+        if counts:
+            keys = zip(*(compress(result[name], complete) for name in self._template.columns), strict=True)
+            by_key = zip(keys, map(sum, zip(*columns.values(), strict=True)), strict=True)
+            self._out_of_range_log.report(counts, by_key, tick.now)
+        return counts
 
     def _check_distinct(self, keys: Sequence[str], values: Sequence[Sequence[str | None]]) -> None:
         if len(set(keys)) == len(keys):

@@ -14,6 +14,7 @@ from maxy.realtime.clock import from_ms, to_ms
 from maxy.realtime.hash_loop import log_hashes
 from maxy.realtime.loop import Loop, TickResult
 from maxy.realtime.new_parts import PART_CONDITION, PartPruner
+from maxy.realtime.row_rules import ROW_OPTIONS
 from maxy.realtime.settings import Option, non_negative_number, positive_number, whole_numbers
 from maxy.realtime.sql import read_statement
 from maxy.realtime.writer import HashGroup, TickWriter
@@ -122,7 +123,7 @@ class LogMeter(Loop):
     same two ticks, a merge took a repeat of the same key.
 
     A loop that finds no state in Valkey begins with the rows of its last period. Keys without rows in a window are set
-    to 0 once and expire. Names that are not valid UTF-8 are counted with the replacement character in them.
+    to 0 once and expire.
 
     A row whose ``reg_dt`` lies more than half a minute in the future is counted like any other, but from then on until
     that time whole tables are read.
@@ -135,6 +136,7 @@ class LogMeter(Loop):
     #: The keys behind the prefix.
     key_template: ClassVar[str] = "totallog:{package_nm}:{server_type}"
     options: ClassVar[Mapping[str, Option]] = {
+        "max_name_length": ROW_OPTIONS["max_name_length"],
         "lateness_seconds": Option(
             10.0, non_negative_number, "seconds after its reg_dt in which a row may become visible"
         ),
@@ -160,6 +162,7 @@ class LogMeter(Loop):
             leave_out_log_types=settings["leave_out_log_types"],
             prune_parts=settings["prune_parts"],
             part_condition=PART_CONDITION,
+            max_name_length=settings["max_name_length"],
         )
         self._template = KeyTemplate(self.key_template, prefix=f"{environment.prefix}:")
         self._writer = TickWriter(environment.lease, self.own_key("keys"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from maxy.realtime.hash_loop import HashLoop
 from maxy.realtime.page_delta import PageDelta
 from maxy.realtime.page_statements import PAGE_FLOW, PageStatements
+from maxy.realtime.row_rules import ROW_OPTIONS, row_structure
 from maxy.realtime.settings import Option, positive_int, positive_number
 from maxy.realtime.table_parts import TableParts, look_at_parts
 from maxy.statistics_day import StatisticsDay
@@ -24,8 +25,8 @@ class Page(HashLoop):
 
     Two ways lead to the same figures. Up to ``scan_rows`` rows, a tick reads the whole day with FINAL, so they are a
     function of the table alone. On bigger days :class:`~maxy.realtime.page_delta.PageDelta` keeps what it has counted
-    in tables of its own (migration 006) and reads what is new. While no part of the source table has changed, which one
-    look at system.parts tells, a tick does not read it at all.
+    in tables of its own (migrations 006 and 007) and reads what is new. While no part of the source table has changed,
+    which one look at system.parts tells, a tick does not read it at all.
 
     The second way, and the look, need a MergeTree table and always the same ClickHouse server: replicas number and name
     their parts each in their own way. With ``prune_parts`` set to false both are left out.
@@ -48,8 +49,20 @@ class Page(HashLoop):
         "inp_avg",
         "pv",
     )
+    ranged_metrics = (
+        "crash_count",
+        "error_count",
+        "js_error_count",
+        "log_count",
+        "intervaltime",
+        "lcp",
+        "ttfb",
+        "fcp",
+        "inp",
+    )
     options: ClassVar[Mapping[str, Option]] = {
         **HashLoop.options,
+        **ROW_OPTIONS,
         "scan_rows": Option(1_000_000, positive_int, "rows of a day up to which each tick reads the whole day"),
         "recent_seconds": Option(
             90.0, positive_number, "on bigger days: pages that began in the last so many seconds are read at each tick"
@@ -64,7 +77,7 @@ class Page(HashLoop):
 
     def __init__(self, environment: LoopEnvironment) -> None:
         super().__init__(environment)
-        self._statements = PageStatements(environment.clickhouse)
+        self._statements = PageStatements(environment.clickhouse, row_structure(environment.settings))
         self._delta = PageDelta(environment, self._statements)
         self._big_day: date | None = None
         self._former: tuple[date, int, Columns] | None = None

@@ -109,8 +109,8 @@ class PageDelta:
             self._available = await self._statements.own_tables_exist()
             if not self._available:
                 _log.warning(
-                    "page: the day has become big, but there are no tables maxy_page_live_*: each tick reads the whole"
-                    " day until migration 006 is applied and the loop has started anew"
+                    "page: the day has become big, but the tables maxy_page_live_* are missing or old: each tick reads"
+                    " the whole day until migrations 006 and 007 are applied and the loop has started anew"
                 )
         return self._available
 

@@ -20,9 +20,17 @@ PAGE_FLOW = "maxy_device_page_flow"
 #: What migration 006 makes and a generation's rows are in.
 KEPT_TABLES = ("maxy_page_live_seen", "maxy_page_live_figures")
 
-_OWN_TABLES = (
-    "SELECT count() AS tables FROM system.tables WHERE database = currentDatabase() AND name IN {names:Array(String)}"
-)
+# The tables of migration 006 have the column since migration 007.
+_OWN_TABLES = """
+SELECT
+    (
+        SELECT count() FROM system.tables WHERE database = currentDatabase() AND name IN {names:Array(String)}
+    ) AS tables,
+    (
+        SELECT count() FROM system.columns
+        WHERE database = currentDatabase() AND table IN {names:Array(String)} AND name = 'inp_out'
+    ) AS columns
+"""
 _FORMER_GENERATIONS = """
 SELECT DISTINCT table, partition_id
 FROM system.parts
@@ -61,15 +69,16 @@ class PageStatements:
     A generation's rows whose ``page_start_tm`` (epoch ms) is below ``kept_until_ms`` are counted in own tables.
 
     :param clickhouse: the server.
+    :param rules: which names make keys and which values are plausible, as the statements' templates take them.
     """
 
-    def __init__(self, clickhouse: ClickHouseReader) -> None:
+    def __init__(self, clickhouse: ClickHouseReader, rules: Mapping[str, Any]) -> None:
         self._clickhouse = clickhouse
-        self._scan = read_statement("realtime/page.sql", kept=False)
-        self._figures = read_statement("realtime/page.sql", kept=True)
-        self._count = read_statement("realtime/page_count.sql")
+        self._scan = read_statement("realtime/page.sql", kept=False, **rules)
+        self._figures = read_statement("realtime/page.sql", kept=True, **rules)
+        self._count = read_statement("realtime/page_count.sql", **rules)
         self._late_starts = read_statement("realtime/page_late_starts.sql", newer_blocks=NEWER_BLOCKS)
-        self._count_late = read_statement("realtime/page_count_late.sql", newer_blocks=NEWER_BLOCKS)
+        self._count_late = read_statement("realtime/page_count_late.sql", newer_blocks=NEWER_BLOCKS, **rules)
         self._generations = read_statement("realtime/page_generations.sql", newer_blocks=NEWER_BLOCKS)
 
     async def scan(self, day: StatisticsDay) -> Columns:
@@ -134,10 +143,11 @@ class PageStatements:
         return int(result["former_pages"][0] or 0), int(result["pages"][0] or 0), int(result["arrived"][0])
 
     async def own_tables_exist(self) -> bool:
-        """Whether migration 006 was applied."""
+        """Whether migrations 006 and 007 were applied."""
         names = [f"maxy_page_live_{name}" for name in ("counted", "seen", "figures", "seen_mv", "figures_mv")]
         result = await self._clickhouse.select(_OWN_TABLES, {"names": names})
-        return int(result["tables"][0]) == len(names)
+        # The Null table, the figures and the view that joins them.
+        return int(result["tables"][0]) == len(names) and int(result["columns"][0]) >= 2
 
     async def drop_generations_before(self, generation: int) -> None:
         """Throw away what former copies, and this one before, have kept."""

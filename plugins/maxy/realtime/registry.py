@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from maxy.realtime.loop import Loop
+from maxy.realtime.row_rules import ROW_OPTIONS
 from maxy.realtime.settings import LoopSettings
 
 if TYPE_CHECKING:
@@ -63,9 +64,12 @@ class EnabledLoop:
     settings: LoopSettings
 
 
-def enabled_loops(realtime: RealtimeSettings, built_in: Mapping[str, str]) -> Iterator[EnabledLoop]:
+def enabled_loops(
+    realtime: RealtimeSettings, built_in: Mapping[str, str], row_rules: Mapping[str, Any] | None = None
+) -> Iterator[EnabledLoop]:
     """Yield the loops that the settings enable.
 
+    :param row_rules: values of ``maxy.realtime.row_rules.ROW_OPTIONS``, for each loop that has these options.
     :raises ValueError: naming the setting that is wrong, or a class that is not there.
     """
     names = realtime.names(built_in)
@@ -73,6 +77,13 @@ def enabled_loops(realtime: RealtimeSettings, built_in: Mapping[str, str]) -> It
         found = _loop_class(name, path, realtime)
         where = f"{realtime.where}.loops.{name}"
         given = dict(realtime.loops.get(name, {}))
+        own_rules = sorted(given.keys() & ROW_OPTIONS.keys())
+        if own_rules:
+            # Live figures that leave out other rows than the daily ones would be figures of something else.
+            raise ValueError(
+                f"{where}: {own_rules[0]} is set for all loops at once, by the variable maxy_{own_rules[0]}"
+            )
+        given |= {option: value for option, value in (row_rules or {}).items() if option in found.options}
         others = [other for other in names if other != name]
         if _WATCHED in found.options:
             given.setdefault(_WATCHED, others)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +14,7 @@ from maxy.realtime.clock import from_ms, to_ms
 from maxy.realtime.loop import Loop, TickResult
 from maxy.realtime.new_parts import PART_CONDITION, PartPruner
 from maxy.realtime.point_writer import PointWriter
+from maxy.realtime.row_rules import ROW_OPTIONS, OutOfRangeLog, row_structure
 from maxy.realtime.settings import Option, non_negative_number, positive_int, positive_number
 from maxy.realtime.sql import read_statement
 from maxy.realtime.window_sample import Entries
@@ -35,6 +37,8 @@ _MOST_THRESHOLDS = 2500
 # Points that need not be read again, and how many of them fit into one parameter.
 _MOST_KNOWN, _KNOWN_PER_TEXT = 60_000, 7500
 _LARGEST_SKEW_MS = 30_000
+# Keys of which is remembered how many values were out of range.
+_MOST_OUT_OF_RANGE = 1000
 _BANDS = ("low", "normal", "slow")
 _NORMAL_FROM, _NORMAL_TO = 100, 1500
 _JSON_SETTINGS = {"output_format_json_quote_64bit_integers": 0, "output_format_json_escape_forward_slashes": 0}
@@ -47,11 +51,13 @@ class _Rows:
     :param entries: the rows, with the check sums still missing.
     :param texts: their texts.
     :param left_out: new rows without package or server type.
+    :param out_of_range: new rows whose value is out of range, by package and server type.
     """
 
     entries: Entries
     texts: Sequence[bytes]
     left_out: int
+    out_of_range: Mapping[tuple[str, int], int]
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,7 @@ class ScatterLoop(Loop):
     #: The smallest value that is shown.
     low_from: ClassVar[int]
     options: ClassVar[Mapping[str, Option]] = {
+        **ROW_OPTIONS,
         "window_seconds": Option(300.0, positive_number, "seconds for which a point is shown"),
         "lateness_seconds": Option(
             10.0, non_negative_number, "seconds after its reg_dt in which a row may become visible"
@@ -118,6 +125,10 @@ class ScatterLoop(Loop):
             window_ms=self._window_ms,
         )
         self._points: Points | None = None
+        self._rules = row_structure(settings)
+        # Of this copy, since its start: by package and server type.
+        self._out_of_range: Counter[tuple[str, int]] = Counter()
+        self._out_of_range_log = OutOfRangeLog(self.name)
 
     def structure(self) -> dict[str, Any]:
         """Return what the statement's template needs to know."""
@@ -155,9 +166,20 @@ class ScatterLoop(Loop):
             until_ms = min(last + 1, now_ms)
             written = await self._writer.write(points, rows.entries, rows.texts, tick.now, until_ms)
             total = TickResult(total.rows + written.points, total.keys + written.keys, total.left_out + rows.left_out)
+            self._out_of_range.update(rows.out_of_range)
         points.sample = points.sample.forget_idle_keys()
         self._points = None if points.damaged else points
-        return total
+        return replace(total, out_of_range=self._count_out_of_range(tick))
+
+    def _count_out_of_range(self, tick: Tick) -> dict[str, int]:
+        """Return how many values were left out since this copy's start, and warn of them."""
+        if not self._out_of_range:
+            return {}
+        # The packages are the phones' to choose.
+        self._out_of_range = Counter(dict(self._out_of_range.most_common(_MOST_OUT_OF_RANGE)))
+        counts = {self.name: self._out_of_range.total()}
+        self._out_of_range_log.report(counts, self._out_of_range.items(), tick.now)
+        return counts
 
     def _slices(self, since: int, now_ms: int, longest: int) -> Iterator[tuple[int, int]]:
         """Yield the first and the last millisecond of what is read at once."""
@@ -220,6 +242,8 @@ class ScatterLoop(Loop):
             known_texts=len(known_texts),
             prune_parts=prune_parts,
             part_condition=PART_CONDITION,
+            metric=self.name,
+            **self._rules,
             **self.structure(),
         )
         return statement, parameters
@@ -246,4 +270,8 @@ def _rows(sample: WindowSample, result: Columns) -> _Rows:
         np.repeat(np.array(pairs, np.int32), [len(points) for points in result["points"]]),
         np.zeros(len(texts), np.uint32),
     )
-    return _Rows(entries, texts, sum(new_rows for complete, *_, new_rows in groups if not complete))
+    out_of_range: Counter[tuple[str, int]] = Counter()
+    for (complete, package, server_type, *_), count in zip(groups, result["out_of_range"], strict=True):
+        if complete and count:
+            out_of_range[package.decode(), server_type] += count
+    return _Rows(entries, texts, sum(new_rows for complete, *_, new_rows in groups if not complete), out_of_range)

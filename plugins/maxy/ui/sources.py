@@ -20,7 +20,7 @@ from maxy.realtime.registry import BUILT_IN, EnabledLoop, enabled_loops
 from maxy.realtime.settings import LoopSettings
 from maxy.realtime.sql import read_statement
 from maxy.realtime.watch import Watch
-from maxy.settings import realtime_settings, statistics_timezone, valkey_prefix
+from maxy.settings import realtime_settings, row_rules, statistics_timezone, valkey_prefix
 from maxy.ui.cache import SharedAnswers
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ async def _telling(source: str, failures: tuple[type[Exception], ...]) -> AsyncI
 
 def _page_settings() -> PageSettings:
     realtime = realtime_settings()
-    loops = tuple(enabled_loops(realtime, BUILT_IN))
+    loops = tuple(enabled_loops(realtime, BUILT_IN, row_rules()))
     watch = next((loop.settings for loop in loops if loop.name == Watch.name), None)
     if watch is None:
         # The watch is switched off; its defaults still tell what is trouble.

@@ -20,7 +20,7 @@ from maxy.realtime.clock import to_ms
 from maxy.realtime.lease import LeaseLost
 from maxy.realtime.page import Page
 from maxy.valkey.keys import escaped
-from tests.oracle import expected_statistics
+from tests.oracle import PLAUSIBLE, expected_statistics
 from tests.realtime_support import PREFIX, copy_of, examples, running_loop
 from tests.support import Valkey, hashes, make_tables
 
@@ -108,17 +108,10 @@ class Pages:
 
     def check(self, valkey: Valkey, now: datetime) -> None:
         """The hashes hold the figures of the day, and all others 0."""
-        present = [
-            {
-                **row,
-                **{name: row[name] if row[name] is not None and math.isfinite(row[name]) else None for name in FLOATS},
-            }
-            for row in self.rows
-        ]
         day = now.astimezone(ZoneInfo(self.zone)).date()
         expected = {
             ":".join((f"{PREFIX}:page", escaped(key[0]), str(key[1]), escaped(key[2]))): (key, metrics)
-            for key, metrics in expected_statistics(present, [], stat_date=day, timezone=self.zone).by_key.items()
+            for key, metrics in expected_statistics(self.rows, [], stat_date=day, timezone=self.zone).by_key.items()
             if metrics["pv"]
         }
         found = hashes(valkey, f"{PREFIX}:page:*")
@@ -152,7 +145,7 @@ def page(began: datetime, key: tuple[Any, Any, Any] = KEYS[0], **values: Any) ->
         "intervaltime": 1000 + number % 700,
         "lcp": 100.5 + number,
         "ttfb": None,
-        "fcp": math.nan,
+        "fcp": 3.5,
         "inp": 0.25,
         **values,
     }
@@ -251,16 +244,54 @@ def test_a_value_that_is_none_does_not_count(pages: Pages, loop: Any, valkey: Va
 
 @pytest.mark.parametrize("options", [{}, DELTA], ids=["scan", "delta"])
 def test_sums_have_room(options: dict[str, Any], pages: Pages, loop: Any, valkey: Valkey) -> None:
-    largest = dict.fromkeys(("crash_count", "error_count", "js_error_count", "intervaltime"), 2**32 - 1)
-    rows = [
-        page(NOON - timedelta(hours=number % 2), KEYS[0], **largest, log_count=2**59, lcp=1e300) for number in range(9)
-    ]
+    largest = {
+        name: PLAUSIBLE[name][1] for name in ("crash_count", "error_count", "js_error_count", "log_count", *FLOATS)
+    }
+    rows = [page(NOON - timedelta(hours=number % 2), KEYS[0], **largest) for number in range(9)]
 
     async def run() -> None:
         async with loop(pages, **options) as running:
             pages.insert(rows, reg_dt=NOON)
             await running.tick(NOON)
             pages.check(valkey, NOON)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("options", [{}, DELTA], ids=["scan", "delta"])
+def test_values_out_of_range_are_left_out_counted_and_named(
+    options: dict[str, Any], pages: Pages, loop: Any, valkey: Valkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    absurd = [
+        {"crash_count": 2**32 - 1, "log_count": 2**64 - 1, "lcp": -5.0, "fcp": 2.0},
+        {"intervaltime": 2**32 - 1, "lcp": 1e300, "fcp": math.inf, "inp": 600_000.5},
+        {"lcp": 1.7e308, "fcp": -math.inf, "ttfb": math.nan, "inp": -0.1},
+        {"lcp": -0.0, "fcp": 600_000.0, "ttfb": 1e-300, "inp": None},
+    ]
+    rows = [
+        page(NOON - timedelta(hours=back), KEYS[number % 2], **({"fcp": 1.0} | values))
+        for back in range(2)
+        for number, values in enumerate(absurd)
+    ]
+    rows.append(page(NOON, KEYS[5], lcp=-1.0))
+
+    async def run() -> None:
+        async with loop(pages, **options) as running:
+            pages.insert(rows, reg_dt=NOON)
+            result = await running.tick(NOON)
+            pages.check(valkey, NOON)
+            assert (
+                result.out_of_range
+                == expected_statistics(rows, [], stat_date=NOON.date(), timezone=pages.zone).out_of_range
+            )
+            assert result.out_of_range["lcp"] == 6
+            (warning,) = [record.getMessage() for record in caplog.records if "out of range" in record.getMessage()]
+            assert "lcp 6" in warning
+            assert "'com.a 1 Android'" in warning
+            # They are still there, and no news.
+            await running.tick(NOON + timedelta(minutes=2))
+            assert len([record for record in caplog.records if "out of range" in record.getMessage()]) == 1
 
     asyncio.run(run())
 
@@ -422,7 +453,7 @@ class TestDelta:
                     pages.insert([page(NOON), page(NOON)], reg_dt=NOON)
                     await running.tick(NOON + timedelta(seconds=seconds))
                     pages.check(valkey, NOON)
-                assert caplog.text.count("until migration 006 is applied") == 1
+                assert caplog.text.count("until migrations 006 and 007 are applied") == 1
 
         pages.client.command("RENAME TABLE maxy_page_live_counted TO elsewhere")
         try:
