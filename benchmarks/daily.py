@@ -184,6 +184,8 @@ def servers() -> Iterator[tuple[Server, ValkeyServer]]:
     ):
         os.environ.update(package_environment(server, valkey_port=valkey.port, database=DATABASE))
         os.environ["AIRFLOW_VAR_MAXY_TIMEZONE"] = "UTC"
+        os.environ["AIRFLOW_VAR_MAXY_METRIC_RANGES"] = "{}"
+        os.environ["AIRFLOW_VAR_MAXY_MAX_NAME_LENGTH"] = "300"
         yield server, valkey
 
 

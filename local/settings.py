@@ -72,6 +72,8 @@ class Settings:
     given: frozenset[str] = frozenset()
     migration_options: tuple[tuple[str, str], ...] = ()
     realtime: str = "{}"
+    metric_ranges: str = "{}"
+    max_name_length: int = 300
     host: str = LOOPBACK
 
     @property
@@ -143,6 +145,8 @@ def read_settings(root: Path, environment: Mapping[str, str] | None = None) -> S
         raise SettingsError(f"VALKEY_PREFIX={prefix!r}: no blanks around it and no control characters in it.")
     timezone = _timezone(values)
     realtime = _json_object(values, "MAXY_REALTIME")
+    metric_ranges = _json_object(values, "MAXY_METRIC_RANGES")
+    max_name_length = _number(values, "MAXY_MAX_NAME_LENGTH", 300, range(1, 10_001))
 
     local_dir = (root / Path(values.get("MAXY_LOCAL_DIR", ".local")).expanduser()).resolve()
     if local_dir == root or local_dir in root.parents:
@@ -162,6 +166,8 @@ def read_settings(root: Path, environment: Mapping[str, str] | None = None) -> S
         airflow_port=ports["AIRFLOW_PORT"],
         timezone=timezone,
         realtime=realtime,
+        metric_ranges=metric_ranges,
+        max_name_length=max_name_length,
         given=credentials.given,
         migration_options=tuple(sorted((name, values[name]) for name in values if _MIGRATION_OPTION.fullmatch(name))),
         **credentials.all(),

@@ -306,6 +306,8 @@ class Stack:
         values = self.settings.service_environment() | {
             "AIRFLOW_PORT": str(self.settings.airflow_port),
             "MAXY_REALTIME": self.settings.realtime,
+            "MAXY_METRIC_RANGES": self.settings.metric_ranges,
+            "MAXY_MAX_NAME_LENGTH": str(self.settings.max_name_length),
         }
         return {name: value for name, value in values.items() if "PASSWORD" not in name}
 

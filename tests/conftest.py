@@ -27,6 +27,8 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 os.environ["AIRFLOW_VAR_MAXY_TIMEZONE"] = "UTC"
 os.environ["AIRFLOW_VAR_MAXY_REALTIME"] = "{}"
+os.environ["AIRFLOW_VAR_MAXY_METRIC_RANGES"] = "{}"
+os.environ["AIRFLOW_VAR_MAXY_MAX_NAME_LENGTH"] = "300"
 # A developer's own servers must not be reached by a test.
 for _name in [name for name in os.environ if name.startswith(("CLICKHOUSE_", "VALKEY_", "AIRFLOW_CONN_", "MAXY_"))]:
     del os.environ[_name]

@@ -49,6 +49,8 @@ class AirflowDeployment:
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW_VAR_MAXY_TIMEZONE": settings.timezone,
             "AIRFLOW_VAR_MAXY_REALTIME": settings.realtime,
+            "AIRFLOW_VAR_MAXY_METRIC_RANGES": settings.metric_ranges,
+            "AIRFLOW_VAR_MAXY_MAX_NAME_LENGTH": str(settings.max_name_length),
             "CORE__DAGS_FOLDER": str(settings.root / "dags"),
             "CORE__PLUGINS_FOLDER": str(settings.root / "plugins"),
             "CORE__LOAD_EXAMPLES": "False",

@@ -74,7 +74,7 @@ def max_name_length() -> int:
 
     :raises ValueError: if the variable is not a whole number from 1 to 10,000.
     """
-    text = str(Variable.get("maxy_max_name_length", default=str(DEFAULT_MAX_NAME_LENGTH))).strip()
+    text = str(Variable.get("maxy_max_name_length", default="")).strip() or str(DEFAULT_MAX_NAME_LENGTH)
     if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= _LARGEST_MAX_NAME_LENGTH:
         raise ValueError(
             f"Airflow variable maxy_max_name_length: {text!r} is not a whole number from 1 to"

@@ -537,11 +537,13 @@ def test_airflow_variables_are_those_of_airflow_settings() -> None:
     settings = apply_airflow_settings.read_airflow_settings(ROOT / "airflow_settings.yaml")
     known = {entry.key for entry in settings.variables}
     given = {name for name in compose()["x-airflow-environment"] if name.startswith("AIRFLOW_VAR_")}
-    assert given == {"AIRFLOW_VAR_MAXY_TIMEZONE", "AIRFLOW_VAR_MAXY_REALTIME"}
+    assert given == {
+        f"AIRFLOW_VAR_MAXY_{name}" for name in ("TIMEZONE", "REALTIME", "METRIC_RANGES", "MAX_NAME_LENGTH")
+    }
     assert {name.removeprefix("AIRFLOW_VAR_").lower() for name in given} <= known
 
 
-@pytest.mark.parametrize("name", ["TIMEZONE", "REALTIME"])
+@pytest.mark.parametrize("name", ["TIMEZONE", "REALTIME", "METRIC_RANGES", "MAX_NAME_LENGTH"])
 def test_what_is_read_at_parse_time_comes_from_the_variable_of_its_name(name: str) -> None:
     match = VARIABLE.fullmatch(compose()["x-airflow-environment"][f"AIRFLOW_VAR_MAXY_{name}"])
     assert match

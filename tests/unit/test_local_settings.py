@@ -115,6 +115,8 @@ def test_no_secret_is_shown_when_the_settings_are_printed(tmp_path: Path) -> Non
         ("MAXY_REALTIME", "{loops: 1}", "not valid JSON"),
         ("MAXY_REALTIME", "[1]", "expected a JSON object"),
         ("MAXY_REALTIME", "null", "expected a JSON object"),
+        ("MAXY_METRIC_RANGES", "[0, 1]", "expected a JSON object"),
+        ("MAXY_MAX_NAME_LENGTH", "0", "from 1 to 10000"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(tmp_path: Path, variable: str, value: str, reason: str) -> None:
