@@ -79,7 +79,12 @@ class _Group:
 
 
 def expected_statistics(
-    page_flow: Iterable[Row], history: Iterable[Row], *, stat_date: date, timezone: str
+    page_flow: Iterable[Row],
+    history: Iterable[Row],
+    *,
+    stat_date: date,
+    timezone: str,
+    devices_of_history: bool = False,
 ) -> ExpectedStatistics:
     """Compute one day.
 
@@ -87,6 +92,7 @@ def expected_statistics(
         stat_date at least; page_start_tm_dt is aware.
     :param history: rows of maxy_device_access_history as the table holds them, of the same days at least.
     :param timezone: IANA name of the zone whose midnight begins a day.
+    :param devices_of_history: the history has devices that did not come out of page_flow.
     :raises ValueError: a page_start_tm_dt is naive.
     """
     zone = ZoneInfo(timezone)
@@ -104,6 +110,8 @@ def expected_statistics(
         if day in window and row["log_type"] in ACCESS_LOG_TYPES:
             groups[key].devices_by_day[day].add(row["device_id"])
     left_out_of_history = _add_history(groups, [row for row in history if row["log_date"] in window], stat_date)
+    if devices_of_history:
+        _add_devices(groups, [row for row in history if row["log_date"] in window])
     out_of_range: Counter[str] = Counter()
     for group in groups.values():
         out_of_range.update(_out_of_range(group))
@@ -129,6 +137,12 @@ def _add_history(groups: dict[PartialKey, _Group], rows: Iterable[Row], stat_dat
         if row["log_date"] == stat_date:
             group.history.append(row)
     return left_out
+
+
+def _add_devices(groups: dict[PartialKey, _Group], rows: Iterable[Row]) -> None:
+    for row in rows:
+        if _makes_a_key(key := key_of(row)):
+            groups[key].devices_by_day[row["log_date"]].add(row["device_id"])
 
 
 def _distinct(rows: Iterable[Row]) -> Iterable[Row]:
