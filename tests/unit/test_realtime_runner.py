@@ -15,6 +15,8 @@ from redis.exceptions import ConnectionError as ValkeyConnectionError
 from maxy.realtime import runner as runner_module
 from maxy.realtime.lease import LeaseLost
 from maxy.realtime.loop import Loop, LoopEnvironment, Tick, TickResult
+from maxy.realtime.loop_log import LoopLog
+from maxy.realtime.own_keys import ReplacedKeys
 from maxy.realtime.runner import LoopRunner
 from maxy.realtime.settings import LoopSettings
 from maxy.realtime.status import LoopStatus
@@ -32,6 +34,7 @@ class FakeLease:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.replaced = ReplacedKeys()
         self.statuses: list[dict[str, str]] = []
         self.others = False
         self.fence = 0
@@ -125,7 +128,9 @@ class Scene:
         self.clock = FakeClock(START)
         self.lease = FakeLease()
         settings = LoopSettings.from_json(options, options={}, period_seconds=5.0, where="fake")
-        environment: Any = SimpleNamespace(lease=self.lease, prefix="stats:realtime", settings=settings)
+        environment: Any = SimpleNamespace(
+            lease=self.lease, prefix="stats:realtime", settings=settings, log=LoopLog(self.clock.monotonic)
+        )
         self.loop = FakeLoop(environment, work)
         self.runner = LoopRunner(
             self.loop, clock=self.clock, deadline=START + timedelta(seconds=seconds), host="here", observer=observer

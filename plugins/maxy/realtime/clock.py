@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: The end of the year 9998 in milliseconds since 1970: a day or so more still makes an instant.
+LARGEST_MS = 253_370_764_799_999
 
 
 class Clock(Protocol):

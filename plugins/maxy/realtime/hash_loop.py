@@ -11,7 +11,8 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from maxy.realtime.clock import to_ms
-from maxy.realtime.loop import Loop, TickResult
+from maxy.realtime.loop import Loop, TickResult, is_loop_key
+from maxy.realtime.own_keys import read_own
 from maxy.realtime.row_rules import OutOfRangeLog
 from maxy.realtime.settings import Option, positive_number
 from maxy.realtime.writer import HashGroup, TickWriter
@@ -30,6 +31,10 @@ _log = logging.getLogger(__name__)
 #: Columns of a result that say something of a row and are not written.
 IS_COMPLETE, ROWS = "is_complete", "rows"
 UPDATED_AT = "updated_at"
+
+_FORGET_MEMBERS = "own('ZREM', KEYS[2], unpack(ARGV, 3))"
+# At once: Lua's unpack cannot do more than some thousands.
+_MOST_FORGOTTEN = 1000
 
 
 class HashLoop(Loop):
@@ -68,6 +73,7 @@ class HashLoop(Loop):
         self._fields = [*self._template.columns, *self.metrics, UPDATED_AT]
         self._index_key = self.own_key("keys")
         self._writer = TickWriter(environment.lease, self._index_key)
+        self._forget = environment.lease.script(_FORGET_MEMBERS)
         self._expire_ms = int(environment.settings["expire_hours"] * 3_600_000)
         self._rewrite_after = timedelta(minutes=environment.settings["rewrite_minutes"])
         # A mark of what each key was last given; None: not known to this copy.
@@ -85,8 +91,7 @@ class HashLoop(Loop):
         keys, values, marks, result = self._rows(figures)
         self._check_distinct(keys, values)
         if self._rewritten_at is None:
-            known = await self.environment.valkey.zrange(self._index_key, 0, -1)
-            self._written = dict.fromkeys(decoded(key) for key in known)
+            self._written = dict.fromkeys(await self._known_keys())
         rewrite = self._rewritten_at is None or not (
             timedelta(0) <= tick.now - self._rewritten_at < self._rewrite_after
         )
@@ -103,6 +108,27 @@ class HashLoop(Loop):
             self._rewritten_at = tick.now
         return replace(result, keys=count, out_of_range=self._out_of_range(figures, tick))
 
+    async def _known_keys(self) -> list[str]:
+        """Return the keys in the index. A member that this loop cannot have put there is no key of its own."""
+        members = await read_own(self.environment.valkey.zrange(self._index_key, 0, -1), self._index_key)
+        known = {member: self._own_key_of(member) for member in members or ()}
+        strange = [member for member, key in known.items() if key is None]
+        if strange:
+            self.environment.lease.replaced.add_unreadable(
+                self._index_key, f"{len(strange)} members are no keys of this loop, such as {strange[0]!r}"
+            )
+            await self.environment.lease.run(self._forget, [self._index_key], strange[:_MOST_FORGOTTEN])
+        return [key for key in known.values() if key is not None]
+
+    def _own_key_of(self, member: bytes | str) -> str | None:
+        try:
+            key = decoded(member)
+        except UnicodeDecodeError:
+            return None
+        values = self._template.values(key)
+        is_own = values is not None and next(self._template.keys([[value] for value in values])) == key
+        return key if is_own and not is_loop_key(self.environment.prefix, key) else None
+
     def reset(self) -> None:
         """Forget what was written: the next tick reads the index and writes every hash."""
         self._written = {}
@@ -117,8 +143,10 @@ class HashLoop(Loop):
         zeros = [*("0" for _ in self.metrics), updated_at]
         groups = [
             HashGroup(self._fields, [(key, (*row, updated_at)) for key, row in changed]),
-            # Their dimensions stand there already. Out of the index, they are forgotten when they have expired.
-            HashGroup([*self.metrics, UPDATED_AT], [(key, zeros) for key in gone], indexed=False),
+            # Out of the index, they are forgotten when they have expired. Their dimensions mostly stand there already.
+            HashGroup(
+                self._fields, [(key, (*(self._template.values(key) or ()), *zeros)) for key in gone], indexed=False
+            ),
         ]
         written = await self._writer.write(groups, expire_ms=self._expire_ms, index_ms=to_ms(tick.now))
         log_hashes(self.environment, groups)
@@ -164,16 +192,14 @@ class HashLoop(Loop):
 
 def log_hashes(environment: LoopEnvironment, groups: Sequence[HashGroup]) -> None:
     """Log written keys and values, as far as the settings allow."""
-    if not environment.settings["log_values"]:
-        return
-    left = int(environment.settings["log_values_per_tick"])
     total = sum(len(group.hashes) for group in groups)
+    left = room = environment.log.room_for_values(environment.settings, total)
     for group in groups:
         for key, values in group.hashes[:left]:
             _log.info("%s %s", key, dict(zip(group.fields, values, strict=True)))
         left -= len(group.hashes[:left])
-    if total > environment.settings["log_values_per_tick"]:
-        _log.info("… and %d more keys", total - environment.settings["log_values_per_tick"])
+    if 0 < room < total:
+        _log.info("… and %d more keys", total - room)
 
 
 def _comparable(column: Sequence[Any], written: Sequence[str | None]) -> Sequence[str | None]:

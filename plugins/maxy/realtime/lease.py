@@ -2,6 +2,8 @@
 
 A trigger is at-least-once: for some seconds two triggerers may run the same one, and a stopped one may wake up later.
 So every write is a Lua script that first looks whether the writer still holds the lease.
+
+The same scripts put right what somebody else has made of the loop's keys, see :mod:`maxy.realtime.own_keys`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
+from maxy.realtime.own_keys import ReplacedKeys
+from maxy.realtime.settings import LONGEST_LEASE_SECONDS
 from maxy.valkey.text import decoded
 
 if TYPE_CHECKING:
@@ -46,7 +50,9 @@ class Lease:
         self._token = token or uuid.uuid4().hex
         self._holder: str | None = None
         self._asked = False
-        self._acquire = client.register_script(read_script("acquire_lease"))
+        #: Keys that held something else, and were replaced.
+        self.replaced = ReplacedKeys()
+        self._acquire = client.register_script(_wrap(read_script("acquire_lease")))
         self._release = client.register_script(read_script("release_lease"))
         self._prolong = self.script("")
 
@@ -69,12 +75,16 @@ class Lease:
         """Take the lease unless another copy holds it.
 
         A copy that holds it already gets a new fence number: writes that it sent before and that are still under way,
-        such as those of a tick that was cut off, are refused from then on.
+        such as those of a tick that was cut off, are refused from then on. What no copy can have written there is
+        nobody's lease, and is replaced.
 
-        :raises redis.RedisError: as the server or the network had it.
+        :raises redis.RedisError: on a server or network error.
         """
         self._asked = True
-        answer = await self._acquire(keys=[self.key, f"{self.key}:fence"], args=[self._token, self._ttl_ms])
+        longest_ms = max(LONGEST_LEASE_SECONDS * 1000, self._ttl_ms)
+        answer = self._unwrap(
+            await self._acquire(keys=[self.key, f"{self.key}:fence"], args=[self._token, self._ttl_ms, longest_ms])
+        )
         self._holder = decoded(answer) if answer else None
         return self.held
 
@@ -82,14 +92,14 @@ class Lease:
         """Keep the lease for another ``ttl``.
 
         :raises LeaseLost: it is not this copy's any more.
-        :raises redis.RedisError: as the server or the network had it.
+        :raises redis.RedisError: on a server or network error.
         """
         await self.run(self._prolong, [], [])
 
     async def release(self) -> None:
         """Give the lease back; harmless when it is another copy's.
 
-        :raises redis.RedisError: as the server or the network had it.
+        :raises redis.RedisError: on a server or network error.
         """
         asked, self._asked, self._holder = self._asked, False, None
         # Also when no answer came: the server may have granted the lease all the same.
@@ -103,26 +113,49 @@ class Lease:
     def script(self, body: str) -> AsyncScript:
         """Return a script that runs only while this copy holds the lease.
 
-        :param body: Lua; its own keys begin with ``KEYS[2]``, its own arguments with ``ARGV[3]``.
+        :param body: Lua; its own keys begin with ``KEYS[2]``, its own arguments with ``ARGV[3]``. With
+            ``own('HSET', key, ...)`` for ``redis.call`` and ``set(key, ...)`` for SET, a key of another type is
+            replaced instead of failing the script.
         """
-        return self._client.register_script(f"{read_script('fenced')}\n{body}\n")
+        return self._client.register_script(_wrap(f"{read_script('fenced')}\n{body}"))
 
     async def run(self, script: AsyncScript, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run a script made by :meth:`script`; it prolongs the lease.
 
         :return: the script's answer.
         :raises LeaseLost: the lease is not this copy's; the script did nothing.
-        :raises redis.RedisError: as the server or the network had it.
+        :raises redis.RedisError: on a server or network error.
         """
         if self._holder is None:
             raise LeaseLost(f"{self.key} is not held")
         try:
-            return await script(keys=[self.key, *keys], args=[self._holder, self._ttl_ms, *args])
+            return self._unwrap(await script(keys=[self.key, *keys], args=[self._holder, self._ttl_ms, *args]))
         except ResponseError as error:
             if _LOST not in str(error):
                 raise
             self._holder = None
             raise LeaseLost(f"{self.key}: {error}") from None
+
+    def _unwrap(self, answer: Sequence[Any]) -> Any:
+        """Note what a script has replaced, and return its own answer."""
+        (count, *named), *own = answer
+        if count:
+            self.replaced.add(int(count), zip(named[::2], named[1::2], strict=True))
+        return own[0] if own else None
+
+
+def _wrap(body: str) -> str:
+    """Return a script whose answer also says which keys it has replaced, see own_keys.lua."""
+    return f"""{read_script("own_keys")}
+local function run()
+{body}
+end
+local answer = run()
+if type(answer) == 'table' and answer.err then
+  return answer
+end
+return {{replaced, answer}}
+"""
 
 
 def read_script(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import zlib
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from maxy.realtime.clock import from_ms, to_ms
 from maxy.realtime.hash_loop import log_hashes
 from maxy.realtime.loop import Loop, TickResult
 from maxy.realtime.new_parts import PART_CONDITION, PartPruner
+from maxy.realtime.own_keys import read_own, stored_number
 from maxy.realtime.row_rules import ROW_OPTIONS
 from maxy.realtime.settings import Option, non_negative_number, positive_number, whole_numbers
 from maxy.realtime.sql import read_statement
@@ -22,13 +22,11 @@ from maxy.valkey.keys import KeyTemplate
 from maxy.valkey.text import utc_iso
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from maxy.realtime.clickhouse import Columns
     from maxy.realtime.loop import LoopEnvironment, Tick
-
-_log = logging.getLogger(__name__)
 
 # Width of a slot. Counting by slots and not by keys alone makes the count right when a merge removes the older one of
 # two repeats between two ticks: its slot then holds fewer rows than before, which no row of another slot makes up for.
@@ -89,13 +87,27 @@ class _State:
             if content["version"] != _STATE_VERSION:
                 raise ValueError(f"version {content['version']}")
             counted = {
-                (package, server): dict(zip(numbers[::2], numbers[1::2], strict=True))
+                _key(package, server): _slots([stored_number(number) for number in numbers])
                 for package, server, *numbers in content["counted"]
             }
-            shown = {(package, server) for package, server in content["shown"]}
-            return cls(content["since_ms"], content["until_ms"], counted, shown, content["newest_ms"])
-        except (ValueError, KeyError, TypeError, zlib.error) as error:
+            shown = {_key(package, server) for package, server in content["shown"]}
+            since, until, newest = (stored_number(content[name]) for name in ("since_ms", "until_ms", "newest_ms"))
+            return cls(since, until, counted, shown, newest)
+        except (ValueError, LookupError, TypeError, RecursionError, zlib.error) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _slots(numbers: Sequence[int]) -> dict[int, int]:
+    return dict(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _key(package: Any, server: Any) -> _Key:
+    """Return a key of a state, if it is one."""
+    if not isinstance(package, str) or not isinstance(server, int):
+        raise TypeError(f"{package!r}, {server!r} is no key")
+    # Valkey is sent UTF-8; JSON could hold what has none.
+    package.encode()
+    return package, server
 
 
 @dataclass
@@ -193,7 +205,7 @@ class LogMeter(Loop):
         return TickResult(rows=rows + left_out, keys=keys, left_out=left_out)
 
     async def _load(self) -> _State | None:
-        packed = await self.environment.valkey.get(self._state_key)
+        packed = await read_own(self.environment.valkey.get(self._state_key), self._state_key)
         if packed is None:
             return None
         if isinstance(packed, str):
@@ -201,8 +213,8 @@ class LogMeter(Loop):
         try:
             return _State.from_bytes(packed)
         except ValueError as error:
-            # Of another version, or damaged: it will not get better by trying again.
-            _log.error("%s: %s cannot be read and counting begins anew: %s", self.name, self._state_key, error)
+            # Of another version, or damaged: it will not get better by trying again. Counting begins anew.
+            self.environment.lease.replaced.add_unreadable(self._state_key, error)
             return None
 
     def _first(self, now_ms: int) -> _State:

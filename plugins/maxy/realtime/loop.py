@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from maxy.realtime.loop_log import LoopLog
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -42,6 +44,7 @@ class LoopEnvironment:
     :param timezone: the statistics time zone: a day begins at midnight there.
     :param settings: the loop's own settings.
     :param announcer: reaches people; None where nobody listens.
+    :param log: what the loop logs goes through it, so that the log stays bounded.
     """
 
     clickhouse: ClickHouseReader
@@ -51,6 +54,7 @@ class LoopEnvironment:
     timezone: ZoneInfo
     settings: LoopSettings
     announcer: Announcer | None = None
+    log: LoopLog = field(default_factory=LoopLog)
 
 
 @dataclass(frozen=True)
@@ -121,3 +125,9 @@ def loop_key(prefix: str, name: str) -> str:
     No statistics key can be the same: their second part is a number where this has the loop's name.
     """
     return f"{prefix}:loop:{name}"
+
+
+def is_loop_key(prefix: str, key: str) -> bool:
+    """Whether a key is the status or a private key of some loop."""
+    rest = key.removeprefix(loop_key(prefix, ""))
+    return rest != key and rest[:1].isalpha()

@@ -108,9 +108,11 @@ class PageDelta:
         if self._available is None:
             self._available = await self._statements.own_tables_exist()
             if not self._available:
-                _log.warning(
+                self._environment.log.log(
+                    _log,
+                    logging.WARNING,
                     "page: the day has become big, but the tables maxy_page_live_* are missing or old: each tick reads"
-                    " the whole day until migrations 006 and 007 are applied and the loop has started anew"
+                    " the whole day until migrations 006 and 007 are applied and the loop has started anew",
                 )
         return self._available
 
@@ -129,7 +131,11 @@ class PageDelta:
         kept = await self._continued(former, now, day, parts, fence) or await self._built(now, day, parts, fence)
         result = await self._read(kept, day)
         if _rows_kept(result) < kept.kept_rows:
-            _log.warning("page: what was counted is gone from the tables maxy_page_live_*; reading the whole day")
+            self._environment.log.log(
+                _log,
+                logging.WARNING,
+                "page: what was counted is gone from the tables maxy_page_live_*; reading the whole day",
+            )
             kept = await self._built(now, day, parts, fence)
             result = await self._read(kept, day)
         kept.recent_rows = sum(result["scanned"])
@@ -150,7 +156,7 @@ class PageDelta:
             self._check(kept, now, parts)
             await self._count_late(kept, day)
         except _Doubt as doubt:
-            _log.info("page: reading the whole day: %s", doubt)
+            self._environment.log.log(_log, logging.INFO, "page: reading the whole day: %s", doubt)
             return None
         kept.looks.append((now, parts))
         if now - kept.built_at >= self._rebuild_after:
@@ -223,7 +229,9 @@ class PageDelta:
             former=former.generation, generation=kept.generation, blocks=parts.blocks
         )
         if not 0 <= after - before <= arrived:
-            _log.warning(
+            self._environment.log.log(
+                _log,
+                logging.WARNING,
                 "page: %d rows were counted by and by, but there are %d, and at most %d have arrived meanwhile; the"
                 " figures are right again",
                 before,

@@ -14,6 +14,7 @@ import numpy as np
 
 from maxy.realtime.clock import to_ms
 from maxy.realtime.lease import read_script
+from maxy.realtime.own_keys import is_wrong_type, stored_number
 from maxy.realtime.window_sample import Entries, WindowSample, pack_step, unpack_steps
 from maxy.valkey.text import utc_iso
 
@@ -37,7 +38,6 @@ _SLACK_MS = 60_000
 _STATE_VERSION = 1
 # Server type, newest arrival, and the count of each band.
 _Meta = tuple[int | str, ...]
-_FORGET = "redis.call('DEL', KEYS[2], KEYS[3])"
 
 
 @dataclass
@@ -136,7 +136,7 @@ class PointWriter:
         self._notes_ttl_ms = 2 * window_ms + 2 * _SLACK_MS
         self._write_points = environment.lease.script(read_script("write_points"))
         self._finish_points = environment.lease.script(read_script("finish_points"))
-        self._forget = environment.lease.script(_FORGET)
+        self._forget = environment.lease.script(read_script("forget_points"))
 
     async def load(self) -> Points:
         """Return what Valkey knows; nothing, with ``until_ms`` 0, where it does not know all of it.
@@ -147,19 +147,36 @@ class PointWriter:
         async with self._environment.valkey.pipeline(transaction=True) as pipeline:
             pipeline.get(self._state_key)
             pipeline.zrange(self._notes_key, 0, -1)
-            packed, notes = await pipeline.execute()
+            answers = await pipeline.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, Exception) and not is_wrong_type(answer):
+                raise answer
+        # What has another type is replaced when all is forgotten.
+        packed, notes = (None if isinstance(answer, Exception) else answer for answer in answers)
         if isinstance(packed, str):
             raise TypeError("a scatter's notes are binary: a client without decode_responses is needed")
-        if packed is not None:
+        points = self._unpacked(packed, notes) if packed is not None and notes is not None else None
+        if points is None:
+            await self._start_anew()
+        return points or Points(WindowSample(self._caps))
+
+    def _unpacked(self, packed: bytes, notes: Sequence[bytes]) -> Points | None:
+        """Read state and notes; None if they do not say all, or cannot be read."""
+        key = self._state_key
+        try:
             state = json.loads(packed)
+            if state["version"] != _STATE_VERSION:
+                return None
+            until_ms, cutoff_ms, count = (stored_number(state[name]) for name in ("until_ms", "cutoff_ms", "points"))
+            key = self._notes_key
             sample, sequence = unpack_steps(notes, self._caps)
-            if (
-                state["version"] == _STATE_VERSION
-                and len(sample.identities_since(state["cutoff_ms"])) >= state["points"]
-            ):
-                return Points(sample, state["until_ms"], sequence)
-        await self._start_anew()
-        return Points(WindowSample(self._caps))
+            if len(sample.identities_since(cutoff_ms)) < count:
+                return None
+        # Whatever bytes may be there: it will not get better by trying again.
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+            self._environment.lease.replaced.add_unreadable(key, f"{type(error).__name__}: {error}")
+            return None
+        return Points(sample, until_ms, sequence)
 
     async def write(
         self, points: Points, candidates: Entries, texts: Sequence[bytes], now: datetime, until_ms: int
@@ -223,7 +240,9 @@ class PointWriter:
         ]
         lost = await self._environment.lease.run(self._write_points, keys, arguments)
         if lost:
-            _log.warning("%d keys of points were removed by somebody else; all points are read anew", lost)
+            self._environment.log.log(
+                _log, logging.WARNING, "%d keys of points were removed by somebody else; all points are read anew", lost
+            )
             points.damaged = True
 
     def _words(
@@ -297,15 +316,13 @@ class PointWriter:
         }
 
     def _log(self, points: Points, keys: NDArray[np.intp], metas: Mapping[int, _Meta]) -> None:
-        settings = self._environment.settings
-        if not settings["log_values"]:
-            return
-        logged = keys[: settings["log_values_per_tick"]].tolist()
+        room = self._environment.log.room_for_values(self._environment.settings, len(keys))
+        logged = keys[:room].tolist()
         names = self._names([points.sample.keys[key] for key in logged])
         for name, key in zip(names, logged, strict=True):
             values = zip(("last_reg_dt", *self._counts), metas[key][1:], strict=True)
             _log.info("%s:meta %s", name.decode("utf-8", "replace"), dict(values))
-        if len(keys) > len(logged):
+        if 0 < room < len(keys):
             _log.info("… and %d more keys", len(keys) - len(logged))
 
 

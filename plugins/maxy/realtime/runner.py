@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _LONGEST_BACKOFF_SECONDS = 60.0
 _SUMMARY_SECONDS = 60.0
+_STACK_SECONDS = 600.0
 _RELEASE_SECONDS = 2.0
 _CANCEL_AGAIN_SECONDS = 1.0
 
@@ -58,6 +59,7 @@ class LoopRunner:
       took too long is skipped, not queued.
     - A tick that fails, or takes longer than its limit, is an error in the log and in the status; the next ones come
       after growing pauses, up to a minute, and catch up.
+    - The log has one line a minute, and what changes, at a bounded rate, see :class:`~maxy.realtime.loop_log.LoopLog`.
     - The tick after a failed one gets a new fence number first: the failed one may have sent a write that is still
       under way, and it must not arrive after the state has been read anew.
     - Without the lease the loop is quiet and asks for it again and again, so that it steps in when the other copy ends.
@@ -87,7 +89,8 @@ class LoopRunner:
         self._clock = clock
         self._deadline = deadline
         self._observer = observer
-        self._log = logger or logging.getLogger(__name__)
+        self._logger = logger or logging.getLogger(__name__)
+        self._lines = environment.log
         self._period = environment.settings.period_seconds
         self._tick_limit = environment.settings.tick_limit_seconds
         self._heartbeat = float(environment.settings["lease_seconds"]) / 3
@@ -95,7 +98,7 @@ class LoopRunner:
         self._status = LoopStatus(self._period, host=host)
         self._standby_said = False
         self._observer_failed = False
-        self._next_warning = -math.inf
+        self._next_stack = -math.inf
         self._next_failure = -math.inf
         self._rows_since_summary = 0
         self._next_summary = clock.monotonic() + _SUMMARY_SECONDS
@@ -127,20 +130,17 @@ class LoopRunner:
         if not taken:
             self._say_standby()
             return False
-        self._log.info("%s: lease taken (%s)", self._loop.name, self._lease.holder)
+        self._log(logging.INFO, "%s: lease taken (%s)", self._loop.name, self._lease.holder)
         self._standby_said = False
-        self._next_warning = -math.inf
         self._status.holder = self._lease.holder
         self._status.consecutive_failures = 0
         self._loop.reset()
         return True
 
     def _warn_of_valkey(self, error: Exception) -> None:
-        """Tell that the lease cannot be had; the log once a minute, for it is asked for far more often."""
+        """Tell that the lease cannot be had."""
         now = self._clock.monotonic()
-        if now >= self._next_warning:
-            self._log.warning("%s: Valkey cannot be asked for the lease: %s", self._loop.name, _told(error))
-            self._next_warning = now + _SUMMARY_SECONDS
+        self._log(logging.WARNING, "%s: Valkey cannot be asked for the lease: %s", self._loop.name, _told(error))
         # Without the lease there are no ticks that could fail, but those who watch must hear of it: as of ticks.
         if now >= self._next_failure:
             self._next_failure = now + self._period
@@ -151,7 +151,7 @@ class LoopRunner:
 
     def _say_standby(self) -> None:
         if not self._standby_said:
-            self._log.info("%s: another copy holds the lease; waiting quietly to step in", self._loop.name)
+            self._log(logging.INFO, "%s: another copy holds the lease; waiting quietly to step in", self._loop.name)
             self._standby_said = True
 
     async def _tick_while_held(self) -> None:
@@ -166,7 +166,7 @@ class LoopRunner:
                 number = self._next_number(start, number)
                 await self._wait_until(start + number * self._period)
         except LeaseLost:
-            self._log.info("%s: the lease is another copy's now, or is gone", self._loop.name)
+            self._log(logging.INFO, "%s: the lease is another copy's now, or is gone", self._loop.name)
             self._loop.reset()
 
     def _next_number(self, start: float, number: int) -> int:
@@ -197,13 +197,14 @@ class LoopRunner:
             status.lag_seconds = self._clock.monotonic() - due
         status.duration_seconds = self._clock.monotonic() - began
         status.holder = self._lease.holder
+        status.replaced_keys = self._lease.replaced.count
         self._tell_observer(status)
         try:
             async with asyncio.timeout(self._heartbeat):
                 await self._writer.write(status)
         except (RedisError, OSError) as error:
             # The data is written; the next tick tells how it went.
-            self._log.warning("%s: its status cannot be written: %s", self._loop.name, _told(error))
+            self._log(logging.WARNING, "%s: its status cannot be written: %s", self._loop.name, _told(error))
 
     def _tell_observer(self, status: LoopStatus) -> None:
         if self._observer is None:
@@ -213,7 +214,7 @@ class LoopRunner:
         except Exception:
             # Figures matter more than who watches them; said once, or the log would grow with every tick.
             if not self._observer_failed:
-                self._log.exception("%s: the observer failed; its further failures are not logged", self._loop.name)
+                self._logger.exception("%s: the observer failed; its further failures are not logged", self._loop.name)
             self._observer_failed = True
 
     async def _limited(self, tick: Tick) -> TickResult:
@@ -248,7 +249,9 @@ class LoopRunner:
     def _succeeded(self, result: TickResult) -> None:
         status = self._status
         if status.consecutive_failures:
-            self._log.info("%s: works again after %d failed ticks", self._loop.name, status.consecutive_failures)
+            self._log(
+                logging.INFO, "%s: works again after %d failed ticks", self._loop.name, status.consecutive_failures
+            )
         status.last_success_at = status.last_tick_at
         status.ticks += 1
         status.consecutive_failures = 0
@@ -262,14 +265,26 @@ class LoopRunner:
         status.failures += 1
         status.consecutive_failures += 1
         status.last_error = _told(error)
-        # With its stack only once, or a night's outage would fill the disk.
-        self._log.error(
+        now = self._clock.monotonic()
+        # A stack is as long as an hour of lines: one for each outage, also where every other tick is good.
+        with_stack = status.consecutive_failures == 1 and now >= self._next_stack
+        logged = self._log(
+            logging.ERROR,
             "%s: tick failed (%d in a row): %s",
             self._loop.name,
             status.consecutive_failures,
             status.last_error,
-            exc_info=error if status.consecutive_failures == 1 else None,
+            about=status.last_error,
+            error=error if with_stack else None,
         )
+        if logged and with_stack:
+            self._next_stack = now + _STACK_SECONDS
+
+    def _log(
+        self, level: int, template: str, *args: object, about: str | None = None, error: Exception | None = None
+    ) -> bool:
+        """Log a line that is no summary, unless it is one too many."""
+        return self._lines.log(self._logger, level, template, *args, about=about, error=error)
 
     def _summarise(self) -> None:
         """Log one line a minute: one per tick would grow without end."""
@@ -277,9 +292,9 @@ class LoopRunner:
         if now < self._next_summary:
             return
         status = self._status
-        self._log.info(
+        self._logger.info(
             "%s: %d ticks, %d failed, %d skipped; %d rows since the last line; last tick %.3f s, lag %.3f s, %d keys"
-            "%s%s",
+            "%s%s%s",
             self._loop.name,
             status.ticks,
             status.failures,
@@ -290,6 +305,9 @@ class LoopRunner:
             status.keys,
             f", {status.left_out} rows left out for a missing dimension" if status.left_out else "",
             f", {sum(status.out_of_range.values())} values out of range" if status.out_of_range else "",
+            f", {status.replaced_keys} keys that held something else replaced since its start"
+            if status.replaced_keys
+            else "",
         )
         self._rows_since_summary = 0
         self._next_summary = now + _SUMMARY_SECONDS

@@ -16,6 +16,8 @@ _CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _LARGEST_INT = 10**12
 _LARGEST_NUMBER = 10**9
 _LARGEST_UINT64 = 2**64 - 1
+#: No copy's lease lasts longer.
+LONGEST_LEASE_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,9 @@ COMMON_OPTIONS: Mapping[str, Option] = {
         boolean,
         "skip parts of the source table that are older than the last tick; false where it is not a MergeTree table",
     ),
-    "log_values": Option(True, boolean, "log each key and its values when they are written"),
-    "log_values_per_tick": Option(20, positive_int, "keys that a tick logs at the most"),
+    "log_values": Option(True, boolean, "log keys and their values when they are written, as samples"),
+    "log_values_per_minute": Option(5, positive_int, "keys that a minute logs at the most"),
+    "log_values_per_tick": Option(20, positive_int, "keys that a tick logs at the most, of those of its minute"),
 }
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from maxy.realtime.lease import read_script
-from maxy.valkey.text import utc_iso
+from maxy.realtime.own_keys import is_wrong_type
+from maxy.valkey.text import decoded, utc_iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Outlives a night without a loop, so that what is missing can be seen to be missing.
 _EXPIRE_MS = 7 * 86_400_000
+# More is no time that a tick, or a period, can take.
+_LARGEST_SECONDS = 1e9
 _COUNTS = ("rows", "keys", "left_out", "ticks", "skipped", "failures", "consecutive_failures")
 
 
@@ -36,7 +39,7 @@ class LoopStatus:
     :param left_out: of the newest good tick: rows left out for a missing dimension.
     :param out_of_range: values left out because they lie outside their metric's range, by metric; what span they are
         of is the loop's to say.
-    :param replaced_keys: keys of a wrong type that this copy has replaced.
+    :param replaced_keys: keys of another type, or that cannot be read, that this copy has replaced.
     :param ticks: good ticks of this copy.
     :param skipped: ticks of this copy that were left out because the one before took too long.
     :param failures: failed ticks of this copy.
@@ -69,23 +72,40 @@ class LoopStatus:
 
     @classmethod
     def from_texts(cls, texts: Mapping[str, str]) -> LoopStatus | None:
-        """Read a status hash; None if there is none, or one that a loop of another version has written."""
+        """Read a status hash; None if there is none, or one that cannot be read, such as of another version."""
         try:
             return cls(
-                period_seconds=float(texts["period_seconds"]),
+                period_seconds=_number(texts["period_seconds"]),
                 holder=texts["holder"],
                 host=texts["host"],
                 last_tick_at=_instant(texts.get("last_tick_at")),
                 last_success_at=_instant(texts.get("last_success_at")),
                 last_error=texts["last_error"],
-                lag_seconds=float(texts["lag_seconds"]),
-                duration_seconds=float(texts["duration_seconds"]),
+                lag_seconds=_number(texts["lag_seconds"]),
+                duration_seconds=_number(texts["duration_seconds"]),
                 **{name: int(texts[name]) for name in _COUNTS},
                 # A copy of an earlier version writes neither.
                 out_of_range=_counts(texts.get("out_of_range", "{}")),
                 replaced_keys=int(texts.get("replaced_keys", "0")),
             )
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, TypeError, OverflowError, RecursionError):
+            return None
+
+    @classmethod
+    def from_answer(cls, answer: Any, key: str) -> LoopStatus | None:
+        """Read Valkey's answer to HGETALL; None also where the key has another type, which the loop's next tick mends.
+
+        :param answer: the fields, or what a pipeline has for a command that failed.
+        :param key: for errors.
+        :raises redis.RedisError: the error that the answer is, if it is another one.
+        """
+        if isinstance(answer, Exception):
+            if is_wrong_type(answer):
+                return None
+            raise type(answer)(f"{answer} ({key})") from answer
+        try:
+            return cls.from_texts({decoded(name): decoded(value) for name, value in answer.items()})
+        except UnicodeDecodeError:
             return None
 
 
@@ -117,6 +137,13 @@ def _text(value: object) -> str:
     if isinstance(value, dict):
         return json.dumps(value, sort_keys=True)
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not abs(number) <= _LARGEST_SECONDS:
+        raise ValueError(f"{text} is no number of seconds")
+    return number
 
 
 def _counts(text: str) -> dict[str, int]:

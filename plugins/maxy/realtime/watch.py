@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from maxy.realtime.health import HealthLimits
 from maxy.realtime.loop import Loop, TickResult, loop_key
+from maxy.realtime.own_keys import read_own
 from maxy.realtime.settings import Option, names, positive_int, positive_number
 from maxy.realtime.status import LoopStatus
 from maxy.realtime.writer import TickWriter
-from maxy.valkey.text import decoded, utc_iso
+from maxy.valkey.text import utc_iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,20 +106,22 @@ class Watch(Loop):
     async def _known_incidents(self) -> dict[str, _Incident]:
         if self._incidents is not None:
             return dict(self._incidents)
-        text = await self.environment.valkey.get(self._incidents_key)
+        text = await read_own(self.environment.valkey.get(self._incidents_key), self._incidents_key)
         try:
             return {name: _Incident(**fields) for name, fields in json.loads(text or "{}").items()}
-        except (ValueError, TypeError, AttributeError):
-            _log.warning("The incidents in %s are of another version; they are noticed anew", self._incidents_key)
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            # Of another version, or damaged: they are noticed anew.
+            self.environment.lease.replaced.add_unreadable(self._incidents_key, f"{type(error).__name__}: {error}")
             return {}
 
     async def _statuses(self, watched: list[str]) -> dict[str, LoopStatus | None]:
         pipeline = self.environment.valkey.pipeline(transaction=False)
         for name in watched:
             pipeline.hgetall(loop_key(self.environment.prefix, name))
-        answers: list[dict[Any, Any]] = await pipeline.execute() if watched else []
+        # What is wrong with one of them must not hide the others.
+        answers: list[Any] = await pipeline.execute(raise_on_error=False) if watched else []
         return {
-            name: LoopStatus.from_texts({decoded(field): decoded(value) for field, value in answer.items()})
+            name: LoopStatus.from_answer(answer, loop_key(self.environment.prefix, name))
             for name, answer in zip(watched, answers, strict=True)
         }
 

@@ -284,7 +284,13 @@ async def _refuse(*_: Any, **__: Any) -> int:
 
 @pytest.mark.parametrize(
     ("options", "expected"),
-    [({}, 20), ({"log_values_per_tick": 3}, 3), ({"log_values_per_tick": 30}, 25), ({"log_values": False}, 0)],
+    [
+        ({}, 5),
+        ({"log_values_per_tick": 3}, 3),
+        ({"log_values_per_minute": 30}, 20),
+        ({"log_values_per_minute": 30, "log_values_per_tick": 30}, 25),
+        ({"log_values": False}, 0),
+    ],
 )
 def test_written_keys_and_values_are_logged_up_to_a_number(
     options: dict[str, Any], expected: int, orders: Any, valkey: Valkey, caplog: pytest.LogCaptureFixture

@@ -6,6 +6,6 @@
 -- ARGV[3]  the state
 -- ARGV[4]  milliseconds until state and notes expire
 -- ARGV[5]  notes of points that all arrived before this instant are forgotten
-redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[5])
-redis.call('PEXPIRE', KEYS[3], ARGV[4])
+set(KEYS[2], ARGV[3], 'PX', ARGV[4])
+own('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[5])
+own('PEXPIRE', KEYS[3], ARGV[4])

@@ -2,8 +2,8 @@
 --
 -- KEYS[1]  the lease
 -- ARGV[1]  token of this copy; the fence number does not matter, for the copy may not have heard of its last one
-local held = redis.call('GET', KEYS[1])
-if held and string.match(held, '^%d+:(.*)$') == ARGV[1] then
+local held = redis.pcall('GET', KEYS[1])
+if type(held) == 'string' and string.match(held, '^%d+:(.*)$') == ARGV[1] then
   return redis.call('DEL', KEYS[1])
 end
 return 0

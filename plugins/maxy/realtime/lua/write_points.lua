@@ -44,10 +44,10 @@ local function crc32(text)
 end
 
 local function take_out(points, arrival, mark)
-  local found = redis.call('ZRANGEBYSCORE', points, arrival, arrival)
+  local found = own('ZRANGEBYSCORE', points, arrival, arrival)
   for _, text in ipairs(found) do
     if #found == 1 or crc32(text) == tonumber(mark) then
-      redis.call('ZREM', points, text)
+      own('ZREM', points, text)
       return
     end
   end
@@ -66,8 +66,9 @@ for key = 3, #KEYS, 2 do
     fields[#fields + 1] = word()
   end
   if not filled then
+    expect(points, 'zset')
     redis.call('DEL', points)
-  elseif redis.call('ZREMRANGEBYSCORE', points, '-inf', '(' .. ARGV[3]) == 0 and redis.call('EXISTS', points) == 0 then
+  elseif own('ZREMRANGEBYSCORE', points, '-inf', '(' .. ARGV[3]) == 0 and redis.call('EXISTS', points) == 0 then
     lost = lost + 1
   end
   for _ = 1, tonumber(word()) do
@@ -79,20 +80,21 @@ for key = 3, #KEYS, 2 do
     added[place + 1] = line()
   end
   if #added > 0 then
-    redis.call('ZADD', points, unpack(added))
-    redis.call('HSET', meta, 'last_saved_at', ARGV[4])
+    own('ZADD', points, unpack(added))
+    own('HSET', meta, 'last_saved_at', ARGV[4])
   end
   if is_last then
     if redis.call('PEXPIRE', points, ttl) == 0 then
+      expect(meta, 'hash')
       redis.call('DEL', meta)
     else
-      redis.call('HSET', meta, 'points', redis.call('ZCARD', points), unpack(fields))
+      own('HSET', meta, 'points', own('ZCARD', points), unpack(fields))
       redis.call('PEXPIRE', meta, ttl)
     end
   end
 end
 if ARGV[7] ~= '' then
-  redis.call('ZADD', KEYS[2], ARGV[6], ARGV[7])
+  own('ZADD', KEYS[2], ARGV[6], ARGV[7])
   redis.call('PEXPIRE', KEYS[2], ARGV[5])
 end
 return lost

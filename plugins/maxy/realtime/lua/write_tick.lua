@@ -13,7 +13,7 @@
 local ttl, score = ARGV[3], ARGV[4]
 local key, position = 3, 7
 for _ = 1, tonumber(ARGV[6]) do
-  redis.call('SET', KEYS[key], ARGV[position], 'PX', ARGV[5])
+  set(KEYS[key], ARGV[position], 'PX', ARGV[5])
   key = key + 1
   position = position + 1
 end
@@ -35,21 +35,21 @@ while position <= #ARGV do
       end
     end
     if #present > 0 then
-      redis.call('HSET', KEYS[key], unpack(present))
+      own('HSET', KEYS[key], unpack(present))
     end
     if #absent > 0 then
-      redis.call('HDEL', KEYS[key], unpack(absent))
+      own('HDEL', KEYS[key], unpack(absent))
     end
-    redis.call('PEXPIRE', KEYS[key], ttl)
+    own('PEXPIRE', KEYS[key], ttl)
     if indexed then
-      redis.call('ZADD', KEYS[2], score, KEYS[key])
+      own('ZADD', KEYS[2], score, KEYS[key])
     end
     key = key + 1
   end
 end
 if score ~= '' then
   -- What has not been part of a result for that long has expired or is about to.
-  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. string.format('%.0f', tonumber(score) - tonumber(ttl)))
-  redis.call('PEXPIRE', KEYS[2], ttl)
+  own('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. string.format('%.0f', tonumber(score) - tonumber(ttl)))
+  own('PEXPIRE', KEYS[2], ttl)
 end
 return key - 3
