@@ -108,3 +108,29 @@ async def running_loop(
 def examples(count: int) -> int:
     """Return how many examples a property test tries: so many, times TEST_EFFORT of the environment (default 1)."""
     return count * int(os.environ.get("TEST_EFFORT", "1"))
+
+
+#: Every type that a key of Valkey can have.
+TYPES = ("string", "list", "set", "zset", "hash", "stream")
+
+
+def spoil(client: Any, key: str | bytes, kind: str) -> bool:
+    """Give a key another type, as somebody else's client might. False if it has that type already.
+
+    :param client: a blocking client.
+    :param kind: one of ``TYPES``.
+    """
+    former = client.type(key)
+    if (former.decode() if isinstance(former, bytes) else former) == kind:
+        return False
+    client.delete(key)
+    write = {
+        "string": lambda: client.set(key, "not what you expect"),
+        "list": lambda: client.rpush(key, "a", "b"),
+        "set": lambda: client.sadd(key, "a", "b"),
+        "zset": lambda: client.zadd(key, {"a": 1, "b": 2}),
+        "hash": lambda: client.hset(key, "a", "b"),
+        "stream": lambda: client.xadd(key, {"a": "b"}),
+    }
+    write[kind]()
+    return True

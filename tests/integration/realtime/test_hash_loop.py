@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.exceptions import ResponseError
 
 from maxy.realtime.clickhouse import Columns
 from maxy.realtime.hash_loop import HashLoop
 from maxy.realtime.lease import LeaseLost
 from maxy.realtime.loop import TickResult
-from tests.realtime_support import PREFIX, copy_of, running_loop
+from maxy.realtime.status import LoopStatus, StatusWriter
+from tests.realtime_support import PREFIX, TYPES, copy_of, examples, running_loop, spoil
 from tests.support import Valkey, hashes
 
 if TYPE_CHECKING:
@@ -311,3 +316,185 @@ def test_written_keys_and_values_are_logged_up_to_a_number(
 
     with caplog.at_level(logging.INFO, logger="maxy.realtime.hash_loop"):
         asyncio.run(run())
+
+
+# ---- keys that somebody else has changed ----
+
+WARNING = "keys of this loop held something else and were replaced"
+ROWS: list[Row] = [("a", 1, 5, 0.1), ("b:1", 2, 6, 0.2), ("c", 3, 7, 0.3)]
+OWN_KEYS = [key("a", 1), key("b%3A1", 2), INDEX]
+
+
+def later_rows(number: int) -> list[Row]:
+    return [(shop, till, sold + 10 * number, mean) for shop, till, sold, mean in ROWS]
+
+
+def expected(rows: Sequence[Row], updated_at: str) -> dict[str, dict[str, str]]:
+    return {key(shop.replace(":", "%3A"), till): fields(shop, till, *rest, updated_at) for shop, till, *rest in rows}
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if WARNING in record.getMessage()]
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize(
+    ("spoilt", "kind"),
+    [(name, kind) for name in OWN_KEYS for kind in TYPES if kind != ("zset" if name == INDEX else "hash")],
+)
+def test_a_key_of_another_type_is_replaced_and_stops_no_other(
+    spoilt: str, kind: str, reset: bool, orders: Any, valkey: Valkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        async with orders() as running:
+            running.loop.rows = list(ROWS)
+            await running.tick(NOW)
+            for number in (1, 2):
+                assert spoil(valkey, spoilt, kind)
+                if reset:
+                    running.loop.reset()
+                running.loop.rows = later_rows(number)
+                await running.tick(NOW + number * SECOND)
+                assert hashes(valkey) == expected(running.loop.rows, f"2026-11-21T09:00:0{number}.000000Z")
+                assert set(valkey.zrange(INDEX, 0, -1)) == hashes(valkey).keys()
+                assert running.lease.replaced.count == number
+            # Named once, with what it was.
+            (line,) = warnings_of(caplog)
+            assert f"{spoilt} ({kind})" in line
+            # A key that is set to 0 is whole, too.
+            running.loop.rows = []
+            if spoilt != INDEX:
+                spoil(valkey, spoilt, kind)
+            await running.tick(NOW + 3 * SECOND)
+            nothing = [(shop, till, 0, 0) for shop, till, *_ in ROWS]
+            assert hashes(valkey) == expected(nothing, "2026-11-21T09:00:03.000000Z")
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(run())
+
+
+@settings(
+    max_examples=examples(25), deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.lists(st.tuples(st.integers(0, 7), st.sampled_from(TYPES)), max_size=8),
+            st.booleans(),
+            st.sets(st.integers(0, 5), max_size=6),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_figures_are_exact_whatever_the_keys_have_become(orders: Any, valkey: Valkey, steps: Any) -> None:
+    valkey.flushall()
+    every = [*(key("s", till) for till in range(6)), INDEX, f"{PREFIX}:loop:orders"]
+
+    async def run() -> None:
+        async with orders() as running:
+            writer = StatusWriter(running.lease, every[-1])
+            spoilt = 0
+            for number, (wrong, reset, tills) in enumerate(steps):
+                for place, kind in wrong:
+                    # Of its own type, it would be a hash with more fields than ours, which stay.
+                    if kind != ("zset" if every[place] == INDEX else "hash"):
+                        spoil(valkey, every[place], kind)
+                if reset:
+                    running.loop.reset()
+                running.loop.rows = [("s", till, number + 1, 0.5) for till in tills]
+                await running.tick(NOW + number * SECOND)
+                await writer.write(LoopStatus(10.0))
+                found = hashes(valkey, f"{PREFIX}:orders:*")
+                for till in tills:
+                    assert found[key("s", till)] == fields(
+                        "s", till, number + 1, 0.5, f"2026-11-21T09:00:0{number}.000000Z"
+                    )
+                assert {key("s", till) for till in tills} <= set(valkey.zrange(INDEX, 0, -1))
+                assert valkey.hget(every[-1], "period_seconds") == "10.000"
+                spoilt += len(wrong)
+                assert running.lease.replaced.count <= spoilt
+
+    asyncio.run(run())
+
+
+def test_thousands_of_wrong_keys_are_counted_and_some_named(
+    orders: Any, valkey: Valkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        async with orders() as running:
+            running.loop.rows = [("s\n" * 300, till, 1, 0.5) for till in range(3000)]
+            await running.tick(NOW)
+            keys = hashes(valkey).keys()
+            assert len(keys) == 3000
+            for _ in range(50):
+                pipeline = valkey.pipeline()
+                for name in keys:
+                    pipeline.set(name, "x")
+                pipeline.execute()
+                running.loop.reset()
+                await running.tick(NOW)
+            assert running.lease.replaced.count == 50 * 3000
+            assert len(hashes(valkey)) == 3000
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(run())
+    lines = warnings_of(caplog)
+    assert lines[0].startswith("3000 keys ")
+    assert all(len(line) < 4000 and "\n" not in line for line in lines)
+    assert len(lines) <= 20
+
+
+STRANGE: list[str | bytes] = [
+    b"\xff\xfe",
+    "somebody:else:1",
+    f"{PREFIX}:loop:orders:lease",
+    f"{PREFIX}:loop:page",
+    f"{PREFIX}:orders:only-one",
+    f"{PREFIX}:orders:a:1:2",
+    f"{PREFIX}:orders:%61:1",
+    "",
+]
+
+
+@pytest.mark.parametrize("member", STRANGE)
+def test_what_is_no_key_of_the_loop_stands_in_its_index_for_nothing(
+    member: str | bytes, orders: Any, valkey: Valkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        async with orders() as running:
+            running.loop.rows = list(ROWS)
+            await running.tick(NOW)
+            valkey.zadd(INDEX, {member: "+inf"})
+            is_theirs = isinstance(member, str) and member != f"{PREFIX}:loop:orders:lease"
+            if is_theirs:
+                valkey.set(member, "theirs")
+            for number in (1, 2):
+                running.loop.reset()
+                running.loop.rows = later_rows(number)
+                await running.tick(NOW + number * SECOND)
+                assert hashes(valkey) == expected(running.loop.rows, f"2026-11-21T09:00:0{number}.000000Z")
+            assert not is_theirs or valkey.get(member) == "theirs"
+            assert set(valkey.zrange(INDEX, 0, -1)) == hashes(valkey).keys()
+            assert running.lease.replaced.count == 1
+            (line,) = warnings_of(caplog)
+            assert INDEX in line
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(run())
+
+
+def test_another_error_of_a_script_names_the_key(orders: Any, valkey: Valkey) -> None:
+    async def run() -> None:
+        async with orders() as running:
+            running.loop.rows = list(ROWS)
+            await running.tick(NOW)
+            valkey.acl_setuser("default", commands=["-hset"])
+            try:
+                running.loop.rows = later_rows(1)
+                with pytest.raises(ResponseError, match=re.escape(f"HSET {key('a', 1)}")):
+                    await running.tick(NOW + SECOND)
+            finally:
+                valkey.acl_setuser("default", commands=["+hset"])
+
+    asyncio.run(run())

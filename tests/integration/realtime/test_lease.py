@@ -10,12 +10,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from maxy.realtime.lease import Lease, LeaseLost
 from maxy.realtime.status import LoopStatus, StatusWriter
 from maxy.realtime.writer import HashGroup, TickWriter
+from tests.realtime_support import TYPES, spoil
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -361,5 +363,145 @@ def test_thousands_of_hashes_are_one_step(valkey_server: ValkeyServer) -> None:
         ) == len(hashes)
         assert await client.zcard("index") == len(hashes)
         assert set((await client.hgetall("h5999")).values()) == {b"5999"}
+
+    with_valkey(valkey_server, story)
+
+
+# ---- what no copy can have written ----
+
+FENCE = f"{KEY}:fence"
+#: With a name each; none of them can be a copy's.
+NO_LEASES = ["", "garbage", "5", ":me", "5:", "-5:me", "5.5:me", "0x5:me", "inf:me", "99999999999999999999:me", "\x00"]
+NO_FENCES = ["", "abc", "-5", "5.5", "0x10", "inf", "nan", "1e300", " 7", "9" * 30, "4500000000000000", "\x00"]
+
+
+async def _spoil(client: Redis, key: str, what: str) -> None:
+    """Make a key what one of TYPES says, or give it that text."""
+    if what in TYPES:
+        address = client.connection_pool.connection_kwargs
+        with redis.Redis(host=address["host"], port=address["port"]) as blocking:
+            blocking.delete(key)
+            spoil(blocking, key, what)
+    else:
+        await client.set(key, what)
+
+
+@pytest.mark.parametrize("what", [*TYPES, *NO_LEASES])
+def test_what_is_no_lease_is_one_copys_to_take(valkey_server: ValkeyServer, what: str) -> None:
+    async def story(client: Redis) -> None:
+        first = lease(client)
+        assert await first.acquire()
+        former = first.fence
+        await _spoil(client, KEY, what)
+        copies = [lease(client) for _ in range(20)]
+        taken = await asyncio.gather(*(copy.acquire() for copy in copies))
+        assert sum(taken) == 1
+        holder = copies[taken.index(True)]
+        assert (await client.get(KEY)).decode() == holder.holder
+        assert 59_000 < await client.pttl(KEY) <= 60_000
+        assert holder.fence > former
+        assert holder.replaced.count == 1
+        assert sum(copy.replaced.count for copy in copies) == 1
+        with pytest.raises(LeaseLost):
+            await first.run(first.script("set(KEYS[2], 'late')"), ["x"], [])
+        await first.release()
+        await holder.prolong()
+        assert await client.get("x") is None
+
+    with_valkey(valkey_server, story)
+
+
+@pytest.mark.parametrize("what", [*TYPES, *NO_LEASES])
+def test_a_lease_that_was_written_over_is_lost_and_not_an_error(valkey_server: ValkeyServer, what: str) -> None:
+    async def story(client: Redis) -> None:
+        copy = lease(client)
+        for statement in (copy.prolong, lambda: copy.run(copy.script("set(KEYS[2], 'late')"), ["x"], [])):
+            assert await copy.acquire()
+            await _spoil(client, KEY, what)
+            with pytest.raises(LeaseLost):
+                await statement()
+            assert await client.get("x") is None
+        # Nor is it taken away by a release.
+        await copy.acquire()
+        await _spoil(client, KEY, what)
+        before = await client.dump(KEY)
+        await copy.release()
+        assert await client.dump(KEY) == before
+
+    with_valkey(valkey_server, story)
+
+
+@pytest.mark.parametrize("what", [*(kind for kind in TYPES if kind != "string"), *NO_FENCES])
+@pytest.mark.parametrize("held", ["by this copy", "by nobody"])
+def test_fence_number_grows_whatever_has_become_of_it(valkey_server: ValkeyServer, what: str, held: str) -> None:
+    async def story(client: Redis) -> None:
+        fences = []
+        copy = lease(client)
+        for number in range(3):
+            assert await copy.acquire()
+            fences.append(copy.fence)
+            assert copy.replaced.count == number
+            if held == "by nobody":
+                await copy.release()
+            await _spoil(client, FENCE, what)
+        assert await copy.acquire()
+        fences.append(copy.fence)
+        assert fences == sorted(set(fences))
+        assert int(await client.get(FENCE)) == copy.fence < 2**52
+
+    with_valkey(valkey_server, story)
+
+
+def test_fence_number_grows_from_the_lease_where_its_own_key_is_no_number(valkey_server: ValkeyServer) -> None:
+    async def story(client: Redis) -> None:
+        future = 4_000_000_000_000_000
+        copy = lease(client, token="me")
+        await client.set(KEY, f"{future}:me")
+        await client.set(FENCE, "abc")
+        assert await copy.acquire()
+        assert copy.fence == future + 1
+
+    with_valkey(valkey_server, story)
+
+
+@pytest.mark.parametrize("ends", [None, 3_600_001, 10**12])
+def test_another_copys_lease_that_would_not_end_is_given_an_end(valkey_server: ValkeyServer, ends: int | None) -> None:
+    async def story(client: Redis) -> None:
+        copy, holder = lease(client), lease(client, token="holder")
+        await client.set(KEY, "5:other", px=ends)
+        assert not await copy.acquire()
+        assert 0 < await client.pttl(KEY) <= 60_000
+        await client.pexpire(KEY, 30_000)
+        assert not await copy.acquire()
+        assert await client.pttl(KEY) <= 30_000
+        # A copy that is alive prolongs its own as ever.
+        await expire(client)
+        assert await holder.acquire()
+        await client.persist(KEY)
+        assert not await copy.acquire()
+        await holder.prolong()
+        assert not await copy.acquire()
+
+    with_valkey(valkey_server, story)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("key", ["hash", "string", "index", "status"])
+def test_any_script_replaces_a_key_of_another_type(valkey_server: ValkeyServer, key: str, kind: str) -> None:
+    own_kind = {"hash": "hash", "string": "string", "index": "zset", "status": "hash"}[key]
+
+    async def story(client: Redis) -> None:
+        copy = lease(client)
+        assert await copy.acquire()
+        await _spoil(client, key, kind)
+        for statement in await _everything(copy):
+            await statement
+        assert (await client.type(key)).decode() == own_kind
+        assert copy.replaced.count == (kind != own_kind)
+        assert await client.hget("hash", "a") == b"1"
+        assert await client.get("string") == b"\xff"
+        assert await client.zrange("index", 0, -1, withscores=True) == [(b"hash", 1_000_000)] or kind == own_kind
+        assert await client.hget("status", "period_seconds") == b"5.000"
+        assert await client.get("x") == b"y"
 
     with_valkey(valkey_server, story)
