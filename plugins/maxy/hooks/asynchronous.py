@@ -8,10 +8,10 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from maxy._parsing import as_bool
 from maxy.hooks.environment import overridden
+from maxy.hooks.valkey_limits import connection_limits
 from maxy.realtime.clickhouse import ClickHouseAddress
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ async def valkey_client(conn_id: str) -> Redis:
     """Return a client for Valkey: a connection of type ``redis``, read as the Redis provider's hook reads it.
 
     Its answers are bytes. A server that does not answer within 5 s is asked once more, on a new connection; then it is
-    an error. The default of ten times would hold up a tick, and the lease, for a minute.
+    an error (:mod:`maxy.hooks.valkey_limits`).
 
     :raises ValueError: for a connection in cluster mode: one script writes keys that may lie on several nodes.
     """
@@ -77,8 +77,6 @@ async def valkey_client(conn_id: str) -> Redis:
         # The hook takes these words for "no password" too.
         password=None if str(found.password).lower() in ("none", "false", "") else found.password,
         db=int(extra.get("db") or 0),
-        socket_timeout=5.0,
-        socket_connect_timeout=5.0,
-        retry=Retry(NoBackoff(), 1),
+        **connection_limits(Retry),
         **{name: extra[name] for name in _SSL_EXTRAS if name in extra},
     )

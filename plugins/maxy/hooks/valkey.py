@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from airflow.providers.redis.hooks.redis import RedisHook
+from redis.retry import Retry
 
 from maxy.hooks.environment import VALKEY_CONN_ID, overridden
+from maxy.hooks.valkey_limits import TIMEOUT_SECONDS, connection_limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +22,12 @@ class ValkeyHook(RedisHook):
     """The provider's Redis hook; ``VALKEY_*`` override the connection ``redis_default``.
 
     :param redis_conn_id: an Airflow connection of type ``redis``.
+    :param timeout: seconds to connect, and for each answer.
     """
 
-    def __init__(self, redis_conn_id: str = VALKEY_CONN_ID) -> None:
+    def __init__(self, redis_conn_id: str = VALKEY_CONN_ID, *, timeout: float = TIMEOUT_SECONDS) -> None:
         super().__init__(redis_conn_id=redis_conn_id)
+        self._timeout = timeout
 
     @classmethod
     def get_connection(cls, conn_id: str) -> Connection:
@@ -34,7 +38,8 @@ class ValkeyHook(RedisHook):
     def client(self) -> Iterator[redis.Redis]:
         """Open a client that closes with the block.
 
-        redis-py's own time-outs hold (5 s to connect and per answer), so a server that hangs is an error, not a wait.
+        A server that does not connect or answer within 5 s is asked once more, on a new connection; then it is an
+        error, not a wait (:mod:`maxy.hooks.valkey_limits`).
 
         :raises ValueError: for a connection in cluster mode: a set of keys is published by one script, which cannot
             span the nodes of a cluster.
@@ -43,6 +48,10 @@ class ValkeyHook(RedisHook):
         try:
             if self.cluster:
                 raise ValueError(f"connection {self.redis_conn_id}: cluster mode is not supported")
+            limits = connection_limits(Retry, self._timeout)
+            # Before it connects. The provider's hook takes no options; what it makes is read by each new connection.
+            client.connection_pool.connection_kwargs.update(limits)
+            client.set_retry(limits["retry"])
             yield client
         finally:
             client.close()

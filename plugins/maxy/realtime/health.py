@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from maxy.realtime.status import LoopStatus
 
 
+# Clocks that NTP keeps differ by far less. A status of the future would else look fresh for as long as it is ahead.
+_CLOCK_TOLERANCE_SECONDS = 10.0
+
+
 class LoopState(StrEnum):
     """How a loop fares."""
 
@@ -30,6 +34,8 @@ class LoopState(StrEnum):
     STALE = "stale"
     #: Its ticks end long after they were due.
     LATE = "late"
+    #: Its status is of the future, so nothing can be said of its age.
+    CLOCK = "clock"
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,12 @@ class HealthLimits:
         error = f": {status.last_error}" if status.last_error else ""
         if status.consecutive_failures >= self.failures:
             return LoopHealth(LoopState.FAILING, f"{status.consecutive_failures} ticks failed in a row{error}")
+        if (ahead := _seconds_ahead(status, now)) > _CLOCK_TOLERANCE_SECONDS:
+            return LoopHealth(
+                LoopState.CLOCK,
+                f"its status is {ahead:.0f} s ahead of the clock here: the clock of its host ({status.host}) and this"
+                f" one differ, or one was set{error}",
+            )
         if self.is_stale(status, now):
             since = utc_iso(status.last_success_at) if status.last_success_at else "its start"
             return LoopHealth(LoopState.STALE, f"no good tick since {since}{error}")
@@ -92,3 +104,9 @@ class HealthLimits:
             return True
         limit = timedelta(seconds=max(self.stale_seconds, self.stale_periods * status.period_seconds))
         return now - status.last_success_at > limit
+
+
+def _seconds_ahead(status: LoopStatus, now: datetime) -> float:
+    """Return by how many seconds a status lies in the future; 0 or less if it does not."""
+    instants = [instant for instant in (status.last_tick_at, status.last_success_at) if instant is not None]
+    return (max(instants) - now).total_seconds() if instants else 0.0

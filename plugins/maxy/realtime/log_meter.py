@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from maxy.realtime.clock import from_ms, to_ms
 from maxy.realtime.hash_loop import log_hashes
 from maxy.realtime.loop import Loop, TickResult
-from maxy.realtime.new_parts import PART_CONDITION, PartPruner
+from maxy.realtime.new_parts import LARGEST_SKEW, PART_CONDITION, PartPruner
 from maxy.realtime.own_keys import read_own, stored_number
 from maxy.realtime.row_rules import ROW_OPTIONS
 from maxy.realtime.settings import Option, non_negative_number, positive_number, whole_numbers
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 _SLOT_MS = 100
 # The slot of the row that tells the server's clock.
 _SERVER_CLOCK = -1
-# Half of how long parts are read after they are old.
-_LARGEST_SKEW_MS = 30_000
+_LARGEST_SKEW_MS = LARGEST_SKEW // timedelta(milliseconds=1)
 _STATE_VERSION = 1
 # A key without rows keeps the time of its newest one.
 _ZERO_FIELDS = ("package_nm", "server_type", "log_count", "updated_at", "window_start", "window_end")
@@ -137,6 +136,10 @@ class LogMeter(Loop):
     A loop that finds no state in Valkey begins with the rows of its last period. Keys without rows in a window are set
     to 0 once and expire.
 
+    When the server's clock is set back by more than ``lateness_seconds``, the rows that arrive from then until the next
+    tick bear times that were counted for good, and are not counted; those after that tick are. Nothing is counted
+    twice, and its being set forward costs nothing.
+
     A row whose ``reg_dt`` lies more than half a minute in the future is counted like any other, but from then on until
     that time whole tables are read.
 
@@ -161,14 +164,7 @@ class LogMeter(Loop):
         super().__init__(environment)
         settings = environment.settings
         self._lateness_ms = int(settings["lateness_seconds"] * 1000)
-        self._pruner = PartPruner(
-            environment.clickhouse,
-            "maxy_app_total_log",
-            # A tick may look at the parts as late as its limit allows.
-            margin=timedelta(
-                milliseconds=self._lateness_ms + 2 * _LARGEST_SKEW_MS, seconds=settings.tick_limit_seconds
-            ),
-        )
+        self._pruner = PartPruner.for_loop(environment, "maxy_app_total_log")
         self._statement = read_statement(
             "realtime/log_meter.sql",
             leave_out_log_types=settings["leave_out_log_types"],
@@ -194,6 +190,11 @@ class LogMeter(Loop):
         before = self._state or await self._load() or self._first(now_ms)
         read_from = self._read_from(before, now_ms)
         result = await self._read(tick.now, read_from)
+        self._see_server_clock(result, now_ms)
+        if (further := self._read_from(before, now_ms)) < read_from:
+            # The server's clock was set back, so what arrives from now on lies before what was read.
+            read_from = further
+            result = await self._read(tick.now, read_from)
         after, arrived = self._counted(before, result, now_ms, read_from)
         if after.newest_ms > now_ms + _LARGEST_SKEW_MS:
             # Parts that are old by this machine's clock may hold rows that are not counted for good.
@@ -241,16 +242,24 @@ class LogMeter(Loop):
         # Rows bear the server's clock; one that is ahead does no harm.
         return _floor(now_ms - self._server_behind_ms - self._lateness_ms)
 
+    def _see_server_clock(self, result: Columns, now_ms: int) -> None:
+        for slot, newest in zip(result["slot"], result["newest_ms"], strict=True):
+            if slot == _SERVER_CLOCK:
+                self._server_behind_ms = max(0, now_ms - newest)
+
     def _counted(
         self, before: _State, result: Columns, now_ms: int, read_from: int
     ) -> tuple[_State, dict[_Key, _Arrival]]:
         """Return the next state, and what is new by key."""
-        newest_ms = before.newest_ms
-        for slot, newest in zip(result["slot"], result["newest_ms"], strict=True):
-            if slot == _SERVER_CLOCK:
-                self._server_behind_ms = max(0, now_ms - newest)
-            else:
-                newest_ms = max(newest_ms, newest)
+        newest_ms = max(
+            before.newest_ms,
+            *(
+                newest
+                for slot, newest in zip(result["slot"], result["newest_ms"], strict=True)
+                if slot != _SERVER_CLOCK
+            ),
+            0,
+        )
         # What was not read cannot be compared with, whatever the server's clock is found to be.
         since_ms = max(self._next_since(now_ms), read_from)
         first_ms = max(before.since_ms - self._server_behind_ms, read_from) if before.is_first else before.since_ms

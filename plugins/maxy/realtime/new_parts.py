@@ -16,11 +16,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from maxy.realtime.table_parts import BlockNumbers
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from maxy.realtime.clickhouse import ClickHouseReader
+    from maxy.realtime.loop import LoopEnvironment
+
+#: By how much the server's clock may be ahead: half of how long parts are read after they are old.
+LARGEST_SKEW = timedelta(seconds=30)
 
 #: True for parts with blocks above those given as ``partitions`` and ``blocks``. One expression on the part's own name,
 #: so that it holds for the very parts that the statement reads. A replicated table counts its blocks from 0, others
@@ -38,14 +43,14 @@ PART_CONDITION = (
     " AND toString(uuid) = {pruned_uuid:String}) = 0)"
 )
 
-# One more row, of partition '', tells the table's identity and for how long the server has been up.
+# One more row, of partition '', tells the table's identity, for how long the server has been up, and its clock.
 _NEWEST_BLOCKS = """
-SELECT partition_id, toInt64(max(max_block_number)) AS number, '' AS table_uuid
+SELECT partition_id, toInt64(max(max_block_number)) AS number, '' AS table_uuid, toInt64(0) AS server_ms
 FROM system.parts
 WHERE database = currentDatabase() AND table = {table:String} AND active
 GROUP BY partition_id
 UNION ALL
-SELECT '', toInt64(uptime()), toString(uuid)
+SELECT '', toInt64(uptime()), toString(uuid), toUnixTimestamp64Milli(now64(3))
 FROM system.tables
 WHERE database = currentDatabase() AND name = {table:String}
 """
@@ -56,25 +61,15 @@ class _Look:
     """What was there.
 
     :param at: when.
-    :param blocks: the newest block of each partition.
-    :param table_uuid: tells the table from another one of its name; empty if there was none.
-    :param uptime: seconds since the server's start.
+    :param numbers: the newest blocks.
     """
 
     at: datetime
-    blocks: Mapping[str, int]
-    table_uuid: str
-    uptime: int
+    numbers: BlockNumbers
 
     def follows(self, former: _Look) -> bool:
         """Return whether blocks have been numbered on since a former look, rather than from the start again."""
-        return (
-            self.at >= former.at
-            and self.table_uuid == former.table_uuid
-            # A server that starts goes on from the newest block it finds, which a TRUNCATE may have taken away.
-            and self.uptime >= former.uptime
-            and all(self.blocks.get(partition, -1) >= block for partition, block in former.blocks.items())
-        )
+        return self.at >= former.at and self.numbers.break_since(former.numbers) is None
 
 
 class PartPruner:
@@ -89,6 +84,17 @@ class PartPruner:
         for how far the server's clock may be ahead, and for how long a tick may be under way when it looks.
     :param refresh: how often to look.
     """
+
+    @classmethod
+    def for_loop(cls, environment: LoopEnvironment, table: str) -> PartPruner:
+        """Return one for a loop with the setting ``lateness_seconds``.
+
+        :param environment: of the loop.
+        :param table: the table's name in the connection's database.
+        """
+        settings = environment.settings
+        margin = timedelta(seconds=settings["lateness_seconds"] + settings.tick_limit_seconds) + 2 * LARGEST_SKEW
+        return cls(environment.clickhouse, table, margin=margin)
 
     def __init__(
         self,
@@ -111,7 +117,10 @@ class PartPruner:
         result = await self._clickhouse.select(_NEWEST_BLOCKS, {"table": self._table})
         numbers = dict(zip(result["partition_id"], result["number"], strict=True))
         uptime = numbers.pop("", 0)
-        look = _Look(now, numbers, max(result["table_uuid"], default=""), uptime)
+        look = _Look(
+            now,
+            BlockNumbers(max(result["table_uuid"], default=""), uptime, max(result["server_ms"], default=0), numbers),
+        )
         if self._seen and not look.follows(self._seen[-1]):
             # Nothing that was seen before says anything of the parts that are there now.
             self._seen.clear()
@@ -126,10 +135,10 @@ class PartPruner:
             self._seen.popleft()
         look = self._seen[0] if self._seen and self._seen[0].at <= since - self._margin else None
         return {
-            "partitions": list(look.blocks) if look else [],
-            "blocks": list(look.blocks.values()) if look else [],
+            "partitions": list(look.numbers.blocks) if look else [],
+            "blocks": list(look.numbers.blocks.values()) if look else [],
             "pruned_table": self._table,
-            "pruned_uuid": look.table_uuid if look else "",
+            "pruned_uuid": look.numbers.table_uuid if look else "",
         }
 
     def forget(self) -> None:

@@ -169,8 +169,8 @@ class PageDelta:
         looked_at, former = kept.looks[-1]
         if now < looked_at:
             raise _Doubt("the clock was set back")
-        if former.table_uuid != parts.table_uuid:
-            raise _Doubt("the source table was replaced")
+        if reason := parts.numbers.break_since(former.numbers):
+            raise _Doubt(reason)
         gone = former.first_blocks.keys() - parts.first_blocks.keys()
         if gone or any(parts.first_blocks[name] > first for name, first in former.first_blocks.items()):
             raise _Doubt("parts of the source table were thrown away")
@@ -201,7 +201,7 @@ class PageDelta:
             kept.looks.popleft()
         looked_at, parts = kept.looks[0]
         # Rows bear the server's clock; one that is ahead does no harm.
-        return Arrivals(parts.blocks, min(looked_at, from_ms(parts.server_ms)) - self._insert_margin)
+        return Arrivals(parts.blocks, min(looked_at, from_ms(parts.numbers.server_ms)) - self._insert_margin)
 
     async def _advance(self, kept: _Kept, now: datetime, day: StatisticsDay) -> None:
         """Move the kept span on if reading what lies above it has become the larger cost."""

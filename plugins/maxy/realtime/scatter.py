@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -36,7 +35,6 @@ _SLICE_MS = 30_000
 _MOST_THRESHOLDS = 2500
 # Points that need not be read again, and how many of them fit into one parameter.
 _MOST_KNOWN, _KNOWN_PER_TEXT = 60_000, 7500
-_LARGEST_SKEW_MS = 30_000
 # Keys of which is remembered how many values were out of range.
 _MOST_OUT_OF_RANGE = 1000
 _BANDS = ("low", "normal", "slow")
@@ -114,9 +112,7 @@ class ScatterLoop(Loop):
         self._window_ms = int(settings["window_seconds"] * 1000)
         self._lateness_ms = int(settings["lateness_seconds"] * 1000)
         self._caps = [settings[f"{band}_cap"] for band in _BANDS]
-        self._pruner = PartPruner(
-            environment.clickhouse, self.table, margin=timedelta(milliseconds=self._lateness_ms + 2 * _LARGEST_SKEW_MS)
-        )
+        self._pruner = PartPruner.for_loop(environment, self.table)
         self._writer = PointWriter(
             environment,
             KeyTemplate(self.key_template, prefix=f"{environment.prefix}:"),

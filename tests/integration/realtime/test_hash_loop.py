@@ -489,12 +489,12 @@ def test_another_error_of_a_script_names_the_key(orders: Any, valkey: Valkey) ->
         async with orders() as running:
             running.loop.rows = list(ROWS)
             await running.tick(NOW)
-            valkey.acl_setuser("default", commands=["-hset"])
+            valkey.execute_command("ACL", "SETUSER", "default", "-hset")
             try:
                 running.loop.rows = later_rows(1)
                 with pytest.raises(ResponseError, match=re.escape(f"HSET {key('a', 1)}")):
                     await running.tick(NOW + SECOND)
             finally:
-                valkey.acl_setuser("default", commands=["+hset"])
+                valkey.execute_command("ACL", "SETUSER", "default", "+hset")
 
     asyncio.run(run())

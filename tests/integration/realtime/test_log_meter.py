@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
+import zlib
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,7 +25,7 @@ from maxy.realtime.clock import to_ms
 from maxy.realtime.lease import LeaseLost
 from maxy.realtime.log_meter import LogMeter
 from maxy.valkey.keys import escaped
-from tests.realtime_support import PREFIX, FakeClock, RunningLoop, copy_of, examples, running_loop
+from tests.realtime_support import PREFIX, TYPES, FakeClock, RunningLoop, copy_of, examples, running_loop, spoil
 from tests.support import make_tables
 
 if TYPE_CHECKING:
@@ -718,3 +720,90 @@ def test_what_is_written_is_logged_within_bounds(
         len([line for line in lines if line.startswith(f"{PREFIX}:totallog:com.") and "'log_count': '1'" in line]) == 3
     )
     assert lines[-1] == "… and 2 more keys"
+
+
+# ---- keys that somebody else has changed ----
+
+PAIR = f"{PREFIX}:totallog:com.a:1"
+OWN_KINDS = {PAIR: "hash", f"{PREFIX}:totallog:com.b:2": "hash", STATE: "string", CURSOR: "string"}
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize(
+    ("spoilt", "kind"), [(name, kind) for name, own in OWN_KINDS.items() for kind in TYPES if kind != own]
+)
+def test_a_key_of_another_type_is_replaced_and_stops_no_other(
+    clickhouse_server: Server, empty_valkey: ValkeyServer, table: Table, spoilt: str, kind: str, reset: bool
+) -> None:
+    async def story(running: RunningLoop) -> None:
+        keys: list[Key] = [("com.a", 1), ("com.b", 2), ("com.c", 3)]
+        table.insert([(each, later(-1)) for each in keys])
+        await running.tick(NOW)
+        with redis.Redis(host="127.0.0.1", port=empty_valkey.port) as client:
+            assert spoil(client, spoilt, kind)
+        if reset:
+            running.loop.reset()
+        table.insert([(each, later(seconds)) for each, number in zip(keys, (2, 3, 4), strict=True)
+                      for seconds in [4.5] * number])  # fmt: skip
+        await running.tick(later(5))
+        assert [(await shown(running, *each))["log_count"] for each in keys] == ["2", "3", "4"]
+        # Where the state was read anew, the window is the last period, which is the same.
+        windows = {(await shown(running, *each))["window_start"] for each in keys}
+        assert windows == {iso(0)}
+        assert running.lease.replaced.count == 1
+        assert {name: (await running.valkey.type(name)).decode() for name in OWN_KINDS} == OWN_KINDS
+        # A key that becomes idle is set to 0 all the same.
+        with redis.Redis(host="127.0.0.1", port=empty_valkey.port) as client:
+            spoil(client, PAIR, kind)
+        await running.tick(later(10))
+        assert [(await shown(running, *each))["log_count"] for each in keys] == ["0", "0", "0"]
+        assert (await shown(running))["package_nm"] == "com.a"
+
+    in_meter(clickhouse_server, empty_valkey, story)
+
+
+def _packed(text: str) -> bytes:
+    return zlib.compress(text.encode())
+
+
+GOOD_STATE = {
+    "version": 1, "since_ms": to_ms(NOW) - 10_000, "until_ms": to_ms(NOW) - 5_000, "newest_ms": to_ms(NOW) - 6_000,
+    "counted": [["com.a", 1, 17513279700, 2]], "shown": [["com.a", 1]],
+}  # fmt: skip
+_WRONG_NUMBERS: list[Any] = [None, "1", 1.5, True, -1, 10**30, [], {}, float("nan"), float("inf")]
+
+
+def damaged_states() -> Iterator[bytes]:
+    for name in ("since_ms", "until_ms", "newest_ms"):
+        for value in _WRONG_NUMBERS:
+            yield _packed(json.dumps({**GOOD_STATE, name: value}))
+    for name in GOOD_STATE:
+        yield _packed(json.dumps({other: value for other, value in GOOD_STATE.items() if other != name}))
+    for entry in ([], ["a"], [1, 1, 5, 2], ["a", "1", 5, 2], ["a", 1, 5], ["a", 1, "5", 2], ["a", 1, 5, None],
+                  [None, 1, 5, 2], ["\ud800", 1, 5, 2], "ab", 5, None, {"a": 1}):  # fmt: skip
+        yield _packed(json.dumps({**GOOD_STATE, "counted": [entry]}))
+    for shown_keys in (5, None, [["a"]], [["a", 1, 2]], [[1, "a"]], [["\udfff", 1]], "ab"):
+        yield _packed(json.dumps({**GOOD_STATE, "shown": shown_keys}))
+    yield from (_packed(text) for text in ("", "[]", "5", "null", "NaN", "[" * 100_000, '{"version": 2}'))
+    yield from (b"\x00", b"\xff" * 100, _packed("x")[:-3])
+
+
+def test_no_damaged_state_stops_the_counting(
+    clickhouse_server: Server, empty_valkey: ValkeyServer, table: Table, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(running: RunningLoop) -> None:
+        await running.valkey.set(STATE, _packed(json.dumps(GOOD_STATE)))
+        # The good one is read: what it has counted is not counted again.
+        await running.tick(NOW)
+        assert running.lease.replaced.count == 0
+        table.insert([(("com.a", 1), later(-7)), (("com.a", 1), later(-1))])
+        for number, packed in enumerate(damaged_states(), 1):
+            await running.valkey.set(STATE, packed)
+            running.loop.reset()
+            # It begins with the rows of its last period.
+            assert (await running.tick(NOW)).rows == 1, packed
+            assert running.lease.replaced.count == number
+        assert len([record for record in caplog.records if STATE in record.getMessage()]) == 1
+
+    with caplog.at_level(logging.WARNING):
+        in_meter(clickhouse_server, empty_valkey, story)

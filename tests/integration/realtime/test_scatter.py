@@ -24,7 +24,7 @@ from maxy.realtime.lease import LeaseLost
 from maxy.realtime.loading_time import LoadingTime
 from maxy.realtime.response_time import ResponseTime
 from maxy.valkey.keys import escaped
-from tests.realtime_support import PREFIX, RunningLoop, examples, running_loop
+from tests.realtime_support import PREFIX, TYPES, RunningLoop, copy_of, examples, running_loop, spoil
 from tests.support import make_tables
 
 if TYPE_CHECKING:
@@ -545,6 +545,115 @@ def test_heals_what_somebody_removed(table: Table, shown: Shown, running: Runnin
             assert shown.client.zcard(f"{PREFIX}:loop:{source.loop.name}:notes") > 0
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize(
+    ("part", "kind"),
+    [
+        (part, kind)
+        for part, own in {"points": "zset", "meta": "hash", "state": "string", "notes": "zset"}.items()
+        for kind in TYPES
+        if kind != own
+    ],
+)
+def test_a_key_of_another_type_is_replaced_and_stops_no_other(
+    table: Table, shown: Shown, running: Running, source: Source, part: str, kind: str, reset: bool
+) -> None:
+    table.insert(seconds(*range(-280, 0, 10)))
+    table.insert(seconds(*range(-280, 0, 10)), key=B)
+    points = f"{source.prefix}com.a:1"
+    private = f"{PREFIX}:loop:{source.loop.name}"
+    keys = {"points": points, "meta": f"{points}:meta", "state": f"{private}:state", "notes": f"{private}:notes"}
+
+    async def run() -> None:
+        async with running() as loop:
+            await loop.tick(NOW)
+            assert spoil(shown.client, keys[part], kind)
+            if reset:
+                loop.loop.reset()
+            table.insert(seconds(2))
+            # Also points that make room or age meet it.
+            await loop.tick(NOW + TICK)
+            model = Model(source)
+            model.tick(NOW + TICK, table.rows)
+            # Of the others, nothing is missing at any time.
+            name, server_type = B
+            assert shown.client.zcard(f"{source.prefix}{name}:{server_type}") == len(model.points()[B])
+            await loop.tick(NOW + 2 * TICK)
+            model.tick(NOW + 2 * TICK, table.rows)
+            assert shown.points() == model.points()
+            assert loop.lease.replaced.count == 1
+            # A key whose points have all aged is removed, whatever it is.
+            spoil(shown.client, keys[part], kind)
+            await loop.tick(NOW + timedelta(minutes=6))
+            assert shown.points() == {}
+            assert not shown.client.exists(keys["points"], keys["meta"])
+            # And another copy goes on from what is there.
+            table.insert(seconds(370))
+            await loop.lease.release()
+            other = copy_of(loop)
+            assert await other.lease.acquire()
+            await other.tick(NOW + timedelta(seconds=371))
+            await other.tick(NOW + timedelta(seconds=376))
+            model.tick(NOW + timedelta(seconds=376), table.rows)
+            assert shown.points() == model.points()
+
+    asyncio.run(run())
+
+
+def _damaged_notes(note: bytes) -> Iterator[bytes]:
+    head, _, body = note.partition(b"\n")
+    fields = json.loads(head)
+    yield from (b"", b"\n", b"not what you expect", note[:-1], note + b"x", head, b"\xff" * 50, b"[" * 100_000)
+    for name in fields:
+        for value in (None, "1", -1, 10**30, [], {}, [["com.a"]], [[1, 1]], [["com.a", "1"]], [["\ud800", 1]]):
+            if value != fields[name]:
+                yield json.dumps({**fields, name: value}).encode() + b"\n" + body
+        yield json.dumps({other: value for other, value in fields.items() if other != name}).encode() + b"\n" + body
+
+
+def _damaged_states(state: bytes) -> Iterator[bytes]:
+    fields = json.loads(state)
+    yield from (b"", b"5", b"null", b"[]", b"{}", b"nonsense", b"\xff", b"[" * 100_000, b"NaN", state[:-1])
+    for name in fields:
+        for value in (None, "1", 1.5, True, -1, 10**30, [], {}, float("nan"), float("inf")):
+            # As True is 1, that number may be right.
+            if value != fields[name]:
+                yield json.dumps({**fields, name: value}).encode()
+        yield json.dumps({other: value for other, value in fields.items() if other != name}).encode()
+
+
+@pytest.mark.parametrize("part", ["state", "notes"])
+def test_nothing_damaged_in_state_or_notes_stops_it(
+    table: Table, shown: Shown, running: Running, source: Source, part: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    table.insert(seconds(*range(-280, 0, 40)))
+    table.insert(seconds(*range(-280, 0, 40)), key=B)
+    key = f"{PREFIX}:loop:{source.loop.name}:{part}"
+    model = Model(source)
+    model.tick(NOW, table.rows)
+
+    async def run() -> None:
+        async with running() as loop:
+            await loop.tick(NOW)
+            if part == "state":
+                damaged = list(_damaged_states(shown.client.get(key)))
+            else:
+                damaged = list(_damaged_notes(shown.client.zrange(key, 0, 0)[0]))
+            for content in damaged:
+                if part == "state":
+                    shown.client.set(key, content)
+                else:
+                    shown.client.zadd(key, {content: to_ms(NOW)})
+                loop.loop.reset()
+                await loop.tick(NOW)
+                assert shown.points() == model.points(), content
+            assert loop.lease.replaced.count >= len(damaged) // 2
+            assert len([record for record in caplog.records if key in record.getMessage()]) == 1
+
+    with caplog.at_level("WARNING"):
+        asyncio.run(run())
 
 
 def test_a_copy_without_the_lease_writes_nothing(table: Table, shown: Shown, running: Running) -> None:

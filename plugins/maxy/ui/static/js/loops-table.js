@@ -23,7 +23,7 @@ const COLUMNS = [
 ];
 const TASK = "run_loop";
 
-const LOOP_TONES = { ok: "good", stale: "bad", failing: "bad", late: "warn", never: "bad" };
+const LOOP_TONES = { ok: "good", stale: "bad", failing: "bad", late: "warn", never: "bad", clock: "warn" };
 
 /** The table of some loops. */
 export class LoopsTable {

@@ -289,6 +289,7 @@ export const MESSAGES = {
   "loopState.failing": ["fails", "실패 중"],
   "loopState.late": ["late", "지연"],
   "loopState.never": ["not seen", "기록 없음"],
+  "loopState.clock": ["clock differs", "시계 불일치"],
 
   "daily.title": ["Daily job, the last days", "최근 일별 작업"],
   "daily.day": ["Day", "날짜"],
