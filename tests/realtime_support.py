@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from maxy.realtime.clickhouse import ClickHouseAddress, ClickHouseReader
 from maxy.realtime.lease import Lease
 from maxy.realtime.loop import Loop, LoopEnvironment, Tick, TickResult, loop_key
-from maxy.realtime.settings import LoopSettings
+from maxy.realtime.settings import COMMON_OPTIONS, LoopSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -92,7 +92,11 @@ async def running_loop(
     valkey = Redis(host="127.0.0.1", port=valkey_port)
     lease = Lease(valkey, f"{loop_key(PREFIX, loop_class.name)}:lease", ttl=timedelta(seconds=60))
     checked = LoopSettings.from_json(
-        settings, options=loop_class.options, period_seconds=loop_class.period_seconds, where=loop_class.name
+        settings,
+        options=loop_class.options,
+        period_seconds=loop_class.period_seconds,
+        where=loop_class.name,
+        rules=loop_class.rules,
     )
     loop = loop_class(LoopEnvironment(reader, valkey, lease, PREFIX, ZoneInfo(timezone), checked))
     try:
@@ -103,6 +107,12 @@ async def running_loop(
         await lease.release()
         await reader.close()
         await valkey.aclose()
+
+
+def fast_settings(period_seconds: float, **given: Any) -> LoopSettings:
+    """Return the common settings with values far below the bounds, so that no test need wait for seconds."""
+    values = {name: option.default for name, option in COMMON_OPTIONS.items()}
+    return LoopSettings(period_seconds, {**values, **given})
 
 
 def examples(count: int) -> int:

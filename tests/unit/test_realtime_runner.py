@@ -18,9 +18,8 @@ from maxy.realtime.loop import Loop, LoopEnvironment, Tick, TickResult
 from maxy.realtime.loop_log import LoopLog
 from maxy.realtime.own_keys import ReplacedKeys
 from maxy.realtime.runner import LoopRunner
-from maxy.realtime.settings import LoopSettings
 from maxy.realtime.status import LoopStatus
-from tests.realtime_support import FakeClock
+from tests.realtime_support import FakeClock, fast_settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -127,7 +126,7 @@ class Scene:
     ) -> None:
         self.clock = FakeClock(START)
         self.lease = FakeLease()
-        settings = LoopSettings.from_json(options, options={}, period_seconds=5.0, where="fake")
+        settings = fast_settings(**{"period_seconds": 5.0, **options})
         environment: Any = SimpleNamespace(
             lease=self.lease, prefix="stats:realtime", settings=settings, log=LoopLog(self.clock.monotonic)
         )

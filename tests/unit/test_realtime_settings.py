@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from maxy.realtime.log_meter import LogMeter
+from maxy.realtime.registry import BUILT_IN as EVERY_LOOP
+from maxy.realtime.registry import enabled_loops, loop_class
 from maxy.realtime.settings import COMMON_OPTIONS, LoopSettings, Option, RealtimeSettings, positive_int
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BUILT_IN = {"log_meter": "maxy.realtime.log_meter.LogMeter", "page": "maxy.realtime.page.Page"}
 WHERE = "Variable maxy_realtime"
@@ -59,6 +65,7 @@ WRONG: dict[str, list[Any]] = {
     "max_threads": [*NOT_POSITIVE, 1.5],
     "prune_parts": [0, 1, "true", None],
     "log_values": [0, "false", None],
+    "log_values_per_minute": [*NOT_POSITIVE, 2.0],
     "log_values_per_tick": [*NOT_POSITIVE, 2.0],
     "lateness_seconds": [-0.1, "10", None, False, True, float("nan"), [0]],
     "leave_out_log_types": [None, "1", 1, [True], [1.0], ["1"], [-1], [2**64], {"1": 1}],
@@ -84,7 +91,6 @@ def test_number_that_nothing_can_hold_is_refused() -> None:
             checked(period_seconds=value)
     with pytest.raises(ValueError, match=r"log_meter\.max_threads: .* is not 1000000000000 or less$"):
         checked(max_threads=10**12 + 1)
-    assert checked(period_seconds=10**9, max_threads=10**12)["max_threads"] == 10**12
 
 
 def test_unknown_settings_are_refused_with_those_there_are() -> None:
@@ -184,3 +190,130 @@ def test_what_is_no_json_object_is_refused(text: str) -> None:
 def test_setting_that_is_given_twice_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^Variable maxy_realtime: deadline_minutes is given twice$"):
         RealtimeSettings.parse('{"deadline_minutes": 5, "deadline_minutes": 6}', where=WHERE, built_in=BUILT_IN)
+
+
+# ---- bounds ----
+
+
+def loop_settings(loop: str, **given: Any) -> LoopSettings:
+    """Return the settings of one of the package's loops, checked as where the DAGs are parsed."""
+    text = json.dumps({"loops": {loop: given}})
+    realtime = RealtimeSettings.parse(text, where=WHERE, built_in=EVERY_LOOP)
+    return next(found.settings for found in enabled_loops(realtime, EVERY_LOOP) if found.name == loop)
+
+
+def numbers_of_every_loop() -> Iterator[tuple[str, str]]:
+    for loop, path in EVERY_LOOP.items():
+        options = {**COMMON_OPTIONS, **loop_class(path).options}
+        for name, option in options.items():
+            if name == "tick_limit_seconds" or (
+                isinstance(option.default, int | float) and not isinstance(option.default, bool)
+            ):
+                yield loop, name
+        yield loop, "period_seconds"
+
+
+#: Whole numbers of rows or lines: any up to a trillion does no harm.
+UNBOUNDED = {"scan_rows", "log_values_per_minute", "log_values_per_tick"}
+
+
+@pytest.mark.parametrize(("loop", "name"), list(numbers_of_every_loop()))
+def test_no_absurd_number_is_accepted(loop: str, name: str) -> None:
+    wrong = [math.nan, math.inf, -math.inf, -1, -1e-9, True, "5", [5], {}, 10**13, 10**400]
+    wrong += [] if name in UNBOUNDED else [10**12, 1e9]
+    # Such small numbers are right for how late a row may come, and for a limit that another one is added to.
+    wrong += [] if name in ("lateness_seconds", "stale_seconds") else [0, 1e-6, 1e-9]
+    for value in wrong:
+        with pytest.raises(ValueError, match=" is not ") as caught:
+            loop_settings(loop, **{name: value})
+        assert str(caught.value).startswith(f"{WHERE}.loops.{loop}.{name}: ")
+        assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("loop", EVERY_LOOP)
+def test_the_defaults_of_every_loop_hold_its_rules(loop: str) -> None:
+    assert loop_settings(loop).period_seconds == loop_class(EVERY_LOOP[loop]).period_seconds
+
+
+CONTRADICTIONS: list[tuple[str, dict[str, Any], tuple[str, str]]] = [
+    ("device", {"expire_hours": 0.05, "rewrite_minutes": 10}, ("expire_hours", "rewrite_minutes")),
+    ("page", {"expire_hours": 0.3}, ("expire_hours", "rewrite_minutes")),
+    ("page", {"rewrite_minutes": 1441}, ("expire_hours", "rewrite_minutes")),
+    ("page", {"expire_hours": 1, "tick_limit_seconds": 3000}, ("expire_hours", "tick_limit_seconds")),
+    (
+        "page",
+        {"expire_hours": 0.5, "rewrite_minutes": 0.5, "period_seconds": 1200, "tick_limit_seconds": 1},
+        ("expire_hours", "period_seconds"),
+    ),
+    ("page", {"rebuild_minutes": 1, "period_seconds": 31}, ("rebuild_minutes", "period_seconds")),
+    ("log_meter", {"expire_minutes": 1, "tick_limit_seconds": 56}, ("expire_minutes", "tick_limit_seconds")),
+    (
+        "log_meter",
+        {"expire_minutes": 1, "tick_limit_seconds": 1, "period_seconds": 40},
+        ("expire_minutes", "period_seconds"),
+    ),
+    ("log_meter", {"state_hours": 0.5}, ("state_hours", "expire_minutes")),
+    ("log_meter", {"expire_minutes": 4321}, ("state_hours", "expire_minutes")),
+    (
+        "log_meter",
+        {"state_hours": 0.5, "expire_minutes": 2, "lateness_seconds": 1800},
+        ("state_hours", "lateness_seconds"),
+    ),
+    ("loading_time", {"window_seconds": 10, "period_seconds": 6}, ("window_seconds", "period_seconds")),
+    ("response_time", {"window_seconds": 60, "lateness_seconds": 60}, ("window_seconds", "lateness_seconds")),
+]
+
+
+@pytest.mark.parametrize(("loop", "given", "named"), CONTRADICTIONS)
+def test_settings_that_contradict_each_other_are_refused_by_both_names(
+    loop: str, given: dict[str, Any], named: tuple[str, str]
+) -> None:
+    with pytest.raises(ValueError, match=" do not go together: ") as caught:
+        loop_settings(loop, **given)
+    for name in named:
+        assert f"{WHERE}.loops.{loop}.{name} (" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("loop", "given"),
+    [
+        ("device", {"expire_hours": 1, "rewrite_minutes": 30}),
+        ("page", {"rebuild_minutes": 1, "period_seconds": 30}),
+        ("log_meter", {"expire_minutes": 1, "period_seconds": 5, "lease_seconds": 3, "state_hours": 0.1}),
+        ("loading_time", {"window_seconds": 11, "period_seconds": 0.5}),
+    ],
+)
+def test_settings_at_their_bounds_are_accepted(loop: str, given: dict[str, Any]) -> None:
+    assert {name: loop_settings(loop, **given).effective(name) for name in given} == given
+
+
+def test_a_run_lasts_for_two_ticks_of_each_loop() -> None:
+    settings = {"deadline_minutes": 10, "loops": {"device": {"period_seconds": 301, "tick_limit_seconds": 60}}}
+    realtime = RealtimeSettings.parse(json.dumps(settings), where=WHERE, built_in=EVERY_LOOP)
+    with pytest.raises(ValueError, match="do not go together") as caught:
+        list(enabled_loops(realtime, EVERY_LOOP))
+    assert f"{WHERE}.deadline_minutes (10)" in str(caught.value)
+    assert f"{WHERE}.loops.device.period_seconds (301)" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [1e-6, 4.99, 43_201, 10**12, math.nan, math.inf, True])
+def test_deadline_is_bounded(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^Variable maxy_realtime\.deadline_minutes: .* is not "):
+        parsed({"deadline_minutes": value})
+
+
+def test_an_empty_list_of_responses_or_a_longer_one_than_can_be_sent_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"response_time\.log_types: \[\] is not a list of at least one whole number$"):
+        loop_settings("response_time", log_types=[])
+    for loop, name in (
+        ("response_time", "log_types"), ("loading_time", "log_types"), ("log_meter", "leave_out_log_types"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"{loop}.{name}: .* is not a list of 1000 numbers or fewer$") as caught:
+            loop_settings(loop, **{name: list(range(1001))})
+        assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"deadline_minutes": ' + "9" * 5000 + "}"])
+def test_json_that_python_refuses_is_refused_by_its_name(text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{WHERE}: not valid JSON: "):
+        RealtimeSettings.parse(text, where=WHERE, built_in=BUILT_IN)

@@ -14,7 +14,7 @@ from maxy.realtime.clock import to_ms
 from maxy.realtime.loop import Loop, TickResult, is_loop_key
 from maxy.realtime.own_keys import read_own
 from maxy.realtime.row_rules import OutOfRangeLog
-from maxy.realtime.settings import Option, positive_number
+from maxy.realtime.settings import Option, Rule, number_from
 from maxy.realtime.writer import HashGroup, TickWriter
 from maxy.valkey.keys import KeyTemplate
 from maxy.valkey.text import decoded, texts, utc_iso
@@ -63,9 +63,34 @@ class HashLoop(Loop):
     #: Values of the first dimension that would make a key of another loop.
     reserved: ClassVar[Collection[str]] = ()
     options: ClassVar[Mapping[str, Option]] = {
-        "expire_hours": Option(26.0, positive_number, "hours until a hash that is not written again expires"),
-        "rewrite_minutes": Option(10.0, positive_number, "minutes after which unchanged hashes are written again too"),
+        "expire_hours": Option(26.0, number_from(0.05, 8760), "hours until a hash that is not written again expires"),
+        "rewrite_minutes": Option(
+            10.0, number_from(0.5, 10_080), "minutes after which unchanged hashes are written again too"
+        ),
     }
+    # Unchanged hashes would else vanish between two rewrites; one that fails is made up for.
+    rules: ClassVar[Sequence[Rule]] = (
+        Rule(
+            "expire_hours",
+            "rewrite_minutes",
+            lambda settings: settings["expire_hours"] * 60 >= 2 * settings["rewrite_minutes"],
+            "hashes must last for two rewrites",
+        ),
+        Rule(
+            "expire_hours",
+            "tick_limit_seconds",
+            lambda settings: (
+                settings["expire_hours"] * 3600 > settings["rewrite_minutes"] * 60 + settings.longest_pause_seconds
+            ),
+            "hashes must last for the rewrite after the next, however long a tick takes",
+        ),
+        Rule(
+            "expire_hours",
+            "period_seconds",
+            lambda settings: settings["expire_hours"] * 3600 > 2 * settings.period_seconds,
+            "hashes must last for two ticks",
+        ),
+    )
 
     def __init__(self, environment: LoopEnvironment) -> None:
         super().__init__(environment)

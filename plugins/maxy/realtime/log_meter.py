@@ -15,7 +15,7 @@ from maxy.realtime.loop import Loop, TickResult
 from maxy.realtime.new_parts import LARGEST_SKEW, PART_CONDITION, PartPruner
 from maxy.realtime.own_keys import read_own, stored_number
 from maxy.realtime.row_rules import ROW_OPTIONS
-from maxy.realtime.settings import Option, non_negative_number, positive_number, whole_numbers
+from maxy.realtime.settings import Option, Rule, number_from, whole_numbers
 from maxy.realtime.sql import read_statement
 from maxy.realtime.writer import HashGroup, TickWriter
 from maxy.valkey.keys import KeyTemplate
@@ -153,12 +153,40 @@ class LogMeter(Loop):
     options: ClassVar[Mapping[str, Option]] = {
         "max_name_length": ROW_OPTIONS["max_name_length"],
         "lateness_seconds": Option(
-            10.0, non_negative_number, "seconds after its reg_dt in which a row may become visible"
+            10.0, number_from(0, 3600), "seconds after its reg_dt in which a row may become visible"
         ),
         "leave_out_log_types": Option([], whole_numbers, "log types that are not counted"),
-        "expire_minutes": Option(60.0, positive_number, "minutes until a hash that is not written again expires"),
-        "state_hours": Option(72.0, positive_number, "hours of outage after which counting begins anew"),
+        "expire_minutes": Option(
+            60.0, number_from(1, 525_600), "minutes until a hash that is not written again expires"
+        ),
+        "state_hours": Option(72.0, number_from(0.1, 8760), "hours of outage after which counting begins anew"),
     }
+    rules: ClassVar[Sequence[Rule]] = (
+        Rule(
+            "expire_minutes",
+            "tick_limit_seconds",
+            lambda settings: settings["expire_minutes"] * 60 > settings.longest_pause_seconds,
+            "hashes must last until the next tick, however long it takes",
+        ),
+        Rule(
+            "expire_minutes",
+            "period_seconds",
+            lambda settings: settings["expire_minutes"] * 60 > 2 * settings.period_seconds,
+            "hashes must last for two ticks",
+        ),
+        Rule(
+            "state_hours",
+            "expire_minutes",
+            lambda settings: settings["state_hours"] * 60 >= settings["expire_minutes"],
+            "the state must outlive the hashes",
+        ),
+        Rule(
+            "state_hours",
+            "lateness_seconds",
+            lambda settings: settings["state_hours"] * 3600 > settings["lateness_seconds"],
+            "the state must outlive what may come late",
+        ),
+    )
 
     def __init__(self, environment: LoopEnvironment) -> None:
         super().__init__(environment)

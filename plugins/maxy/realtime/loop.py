@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from maxy.realtime.loop_log import LoopLog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from maxy.realtime.clickhouse import ClickHouseReader
     from maxy.realtime.lease import Lease
-    from maxy.realtime.settings import LoopSettings, Option
+    from maxy.realtime.settings import LoopSettings, Option, Rule
 
 
 class Announcer(Protocol):
@@ -98,6 +98,8 @@ class Loop(ABC):
     period_seconds: ClassVar[float]
     #: The loop's own settings.
     options: ClassVar[Mapping[str, Option]] = {}
+    #: What must hold between two of its settings.
+    rules: ClassVar[Sequence[Rule]] = ()
 
     def __init__(self, environment: LoopEnvironment) -> None:
         self.environment = environment

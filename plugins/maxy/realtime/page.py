@@ -8,12 +8,12 @@ from maxy.realtime.hash_loop import HashLoop
 from maxy.realtime.page_delta import PageDelta
 from maxy.realtime.page_statements import PAGE_FLOW, PageStatements
 from maxy.realtime.row_rules import ROW_OPTIONS, row_structure
-from maxy.realtime.settings import Option, positive_int, positive_number
+from maxy.realtime.settings import Option, Rule, number_from, positive_int
 from maxy.realtime.table_parts import TableParts, look_at_parts
 from maxy.statistics_day import StatisticsDay
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import date
 
     from maxy.realtime.clickhouse import Columns
@@ -65,15 +65,26 @@ class Page(HashLoop):
         **ROW_OPTIONS,
         "scan_rows": Option(1_000_000, positive_int, "rows of a day up to which each tick reads the whole day"),
         "recent_seconds": Option(
-            90.0, positive_number, "on bigger days: pages that began in the last so many seconds are read at each tick"
+            90.0,
+            number_from(1, 86_400),
+            "on bigger days: pages that began in the last so many seconds are read at each tick",
         ),
         "rebuild_minutes": Option(
-            60.0, positive_number, "on bigger days: minutes after which the whole day is read again, as a check"
+            60.0, number_from(1, 1440), "on bigger days: minutes after which the whole day is read again, as a check"
         ),
         "insert_seconds": Option(
-            30.0, positive_number, "on bigger days: seconds after its reg_dt in which a row may become visible"
+            30.0, number_from(1, 86_400), "on bigger days: seconds after its reg_dt in which a row may become visible"
         ),
     }
+    rules: ClassVar[Sequence[Rule]] = (
+        *HashLoop.rules,
+        Rule(
+            "rebuild_minutes",
+            "period_seconds",
+            lambda settings: settings["rebuild_minutes"] * 60 >= 2 * settings.period_seconds,
+            "else each tick reads the whole day, and more",
+        ),
+    )
 
     def __init__(self, environment: LoopEnvironment) -> None:
         super().__init__(environment)

@@ -88,8 +88,13 @@ def enabled_loops(
         if _WATCHED in found.options:
             given.setdefault(_WATCHED, others)
         settings = LoopSettings.from_json(
-            given, options=found.options, period_seconds=found.period_seconds, where=where
+            given, options=found.options, period_seconds=found.period_seconds, where=where, rules=found.rules
         )
+        if realtime.deadline_minutes * 60 < 2 * settings.period_seconds:
+            raise ValueError(
+                f"{realtime.where}.deadline_minutes ({realtime.deadline_minutes:g}) and {where}.period_seconds"
+                f" ({settings.period_seconds:g}) do not go together: a run must last for two ticks"
+            )
         if _WATCHED in found.options and (unknown := set(settings[_WATCHED]) - set(others)):
             # It would be reported as a loop that never ticks.
             raise ValueError(

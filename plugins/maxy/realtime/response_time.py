@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from maxy.realtime.scatter import ScatterLoop
-from maxy.realtime.settings import Option, whole_numbers
+from maxy.realtime.settings import Option, some_whole_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ class ResponseTime(ScatterLoop):
     low_from = 1
     options: ClassVar[Mapping[str, Option]] = {
         **ScatterLoop.options,
-        "log_types": Option([_NATIVE_RESPONSE, _WEB_RESPONSE], whole_numbers, "log types that are responses"),
+        "log_types": Option([_NATIVE_RESPONSE, _WEB_RESPONSE], some_whole_numbers, "log types that are responses"),
     }
 
     def parameters(self) -> dict[str, Any]:

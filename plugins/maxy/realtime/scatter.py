@@ -14,7 +14,7 @@ from maxy.realtime.loop import Loop, TickResult
 from maxy.realtime.new_parts import PART_CONDITION, PartPruner
 from maxy.realtime.point_writer import PointWriter
 from maxy.realtime.row_rules import ROW_OPTIONS, OutOfRangeLog, row_structure
-from maxy.realtime.settings import Option, non_negative_number, positive_int, positive_number
+from maxy.realtime.settings import Option, Rule, int_from, number_from
 from maxy.realtime.sql import read_statement
 from maxy.realtime.window_sample import Entries
 from maxy.valkey.keys import KeyTemplate
@@ -35,8 +35,8 @@ _SLICE_MS = 30_000
 _MOST_THRESHOLDS = 2500
 # Points that need not be read again, and how many of them fit into one parameter.
 _MOST_KNOWN, _KNOWN_PER_TEXT = 60_000, 7500
-# Keys of which is remembered how many values were out of range.
-_MOST_OUT_OF_RANGE = 1000
+# Points of 600 bytes each in Valkey.
+_CAP = int_from(1, 1_000_000)
 _BANDS = ("low", "normal", "slow")
 _NORMAL_FROM, _NORMAL_TO = 100, 1500
 _JSON_SETTINGS = {"output_format_json_quote_64bit_integers": 0, "output_format_json_escape_forward_slashes": 0}
@@ -96,15 +96,28 @@ class ScatterLoop(Loop):
     #: The smallest value that is shown.
     low_from: ClassVar[int]
     options: ClassVar[Mapping[str, Option]] = {
-        **ROW_OPTIONS,
-        "window_seconds": Option(300.0, positive_number, "seconds for which a point is shown"),
+        "window_seconds": Option(300.0, number_from(10, 86_400), "seconds for which a point is shown"),
         "lateness_seconds": Option(
-            10.0, non_negative_number, "seconds after its reg_dt in which a row may become visible"
+            10.0, number_from(0, 3600), "seconds after its reg_dt in which a row may become visible"
         ),
-        "low_cap": Option(2000, positive_int, "points below 100 ms that a key shows at the most"),
-        "normal_cap": Option(2000, positive_int, "points from 100 to 1500 ms that a key shows at the most"),
-        "slow_cap": Option(10_000, positive_int, "points above 1500 ms that a key shows at the most, for safety"),
+        "low_cap": Option(2000, _CAP, "points below 100 ms that a key shows at the most"),
+        "normal_cap": Option(2000, _CAP, "points from 100 to 1500 ms that a key shows at the most"),
+        "slow_cap": Option(10_000, _CAP, "points above 1500 ms that a key shows at the most, for safety"),
     }
+    rules: ClassVar[Sequence[Rule]] = (
+        Rule(
+            "window_seconds",
+            "period_seconds",
+            lambda settings: settings["window_seconds"] >= 2 * settings.period_seconds,
+            "a point must be shown for two ticks",
+        ),
+        Rule(
+            "window_seconds",
+            "lateness_seconds",
+            lambda settings: settings["window_seconds"] > settings["lateness_seconds"],
+            "a row may come too late to be shown",
+        ),
+    )
 
     def __init__(self, environment: LoopEnvironment) -> None:
         super().__init__(environment)

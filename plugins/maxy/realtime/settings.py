@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
@@ -16,6 +17,9 @@ _CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _LARGEST_INT = 10**12
 _LARGEST_NUMBER = 10**9
 _LARGEST_UINT64 = 2**64 - 1
+# They are sent with each statement, as one parameter of 128 KiB at the most.
+_MOST_NUMBERS = 1000
+_LONGEST_VALUE = 200
 #: No copy's lease lasts longer.
 LONGEST_LEASE_SECONDS = 3600
 
@@ -34,15 +38,66 @@ class Option:
     description: str = ""
 
 
+@dataclass(frozen=True)
+class Rule:
+    """What must hold between two settings of a loop.
+
+    :param first: the one setting.
+    :param second: the other one.
+    :param holds: whether it holds.
+    :param why: what is required, a sentence without a full stop.
+    """
+
+    first: str
+    second: str
+    holds: Callable[[LoopSettings], bool]
+    why: str
+
+    def check(self, settings: LoopSettings, where: str) -> None:
+        """Refuse settings that contradict each other.
+
+        :raises ValueError: naming both, and their values.
+        """
+        if not self.holds(settings):
+            values = " and ".join(
+                f"{where}.{name} ({settings.effective(name):g})" for name in (self.first, self.second)
+            )
+            raise ValueError(f"{values} do not go together: {self.why}")
+
+
+def number_from(least: float, most: float) -> Callable[[Any], float]:
+    """Return what accepts a number in these bounds, both included."""
+
+    def check(value: Any) -> float:
+        number = 0.0 if value == 0 and least == 0 and not isinstance(value, bool) else positive_number(value)
+        if not least <= number <= most:
+            raise ValueError(f"{least:g} or more" if number < least else f"{most:g} or less")
+        return number
+
+    return check
+
+
+def int_from(least: int, most: int) -> Callable[[Any], int]:
+    """Return what accepts a whole number in these bounds, both included; ``least`` is above 0."""
+
+    def check(value: Any) -> int:
+        number = positive_int(value)
+        if not least <= number <= most:
+            raise ValueError(f"{least} or more" if number < least else f"{most} or less")
+        return number
+
+    return check
+
+
 def positive_int(value: Any) -> int:
-    """Accept a whole number above 0, up to a million millions."""
+    """Accept a whole number above 0, up to a trillion."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _LARGEST_INT:
         raise ValueError("a whole number above 0" if _is_below(value, _LARGEST_INT) else f"{_LARGEST_INT} or less")
     return value
 
 
 def positive_number(value: Any) -> float:
-    """Accept a number above 0, up to a thousand millions."""
+    """Accept a number above 0, up to a billion."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _LARGEST_NUMBER:
         raise ValueError("a number above 0" if _is_below(value, _LARGEST_NUMBER) else f"{_LARGEST_NUMBER} or less")
     return float(value)
@@ -65,12 +120,22 @@ def boolean(value: Any) -> bool:
 
 
 def whole_numbers(value: Any) -> list[int]:
-    """Accept a list of whole numbers of 0 or more that fit into 64 bits."""
+    """Accept a list of whole numbers of 0 or more that fit into 64 bits, a thousand at the most."""
     if not isinstance(value, list) or any(isinstance(item, bool) or not isinstance(item, int) for item in value):
         raise ValueError("a list of whole numbers")
     if not all(0 <= item <= _LARGEST_UINT64 for item in value):
         raise ValueError(f"a list of whole numbers from 0 to {_LARGEST_UINT64}")
+    if len(value) > _MOST_NUMBERS:
+        raise ValueError(f"a list of {_MOST_NUMBERS} numbers or fewer")
     return sorted(set(value))
+
+
+def some_whole_numbers(value: Any) -> list[int]:
+    """Accept the same, but not an empty list, with which nothing would ever be shown."""
+    numbers = whole_numbers(value)
+    if not numbers:
+        raise ValueError("a list of at least one whole number")
+    return numbers
 
 
 def names(value: Any) -> list[str]:
@@ -84,11 +149,14 @@ def names(value: Any) -> list[str]:
 COMMON_OPTIONS: Mapping[str, Option] = {
     "tick_limit_seconds": Option(
         None,
-        lambda value: None if value is None else positive_number(value),
+        lambda value: None if value is None else number_from(1, 86_400)(value),
         "a tick that takes longer is cut off and done again; by default four periods, and at least 30 seconds",
     ),
-    "lease_seconds": Option(15.0, positive_number, "a copy that is silent for so long loses its place to another one"),
-    "max_threads": Option(2, positive_int, "threads that ClickHouse may use for one statement"),
+    # A third of it is the pause between two signs of life.
+    "lease_seconds": Option(
+        15.0, number_from(3, LONGEST_LEASE_SECONDS), "a copy that is silent for so long loses its place to another one"
+    ),
+    "max_threads": Option(2, int_from(1, 1024), "threads that ClickHouse may use for one statement"),
     "prune_parts": Option(
         True,
         boolean,
@@ -119,13 +187,30 @@ class LoopSettings:
         """Seconds after which a tick is cut off."""
         return float(self.values["tick_limit_seconds"] or max(4 * self.period_seconds, 30.0))
 
+    @property
+    def longest_pause_seconds(self) -> float:
+        """Seconds between the ends of two ticks that follow each other without a failure, at the most."""
+        return self.period_seconds + self.tick_limit_seconds
+
+    def effective(self, name: str) -> Any:
+        """Return a setting's value, or what holds where it is left open."""
+        if name in ("period_seconds", "tick_limit_seconds"):
+            return getattr(self, name)
+        return self.values[name]
+
     def to_json(self) -> dict[str, Any]:
         """Return what :meth:`from_json` takes; plain JSON, for a trigger's arguments."""
         return {"period_seconds": self.period_seconds, **self.values}
 
     @classmethod
     def from_json(
-        cls, given: Mapping[str, Any], *, options: Mapping[str, Option], period_seconds: float, where: str
+        cls,
+        given: Mapping[str, Any],
+        *,
+        options: Mapping[str, Option],
+        period_seconds: float,
+        where: str,
+        rules: Sequence[Rule] = (),
     ) -> LoopSettings:
         """Check settings and fill in the defaults.
 
@@ -133,14 +218,19 @@ class LoopSettings:
         :param options: what the loop declares.
         :param period_seconds: its default.
         :param where: the settings' place, for errors.
-        :raises ValueError: naming the setting, for one that does not exist or has a wrong value.
+        :param rules: what must hold between them, of the loop.
+        :raises ValueError: naming the setting, for one that does not exist or has a wrong value, and for two that
+            contradict each other.
         """
-        known = {"period_seconds": Option(period_seconds, positive_number), **COMMON_OPTIONS, **options}
+        known = {"period_seconds": Option(period_seconds, number_from(0.5, 86_400)), **COMMON_OPTIONS, **options}
         _refuse_unknown(given, known, where)
         values = {
             name: _checked(given.get(name, option.default), option, f"{where}.{name}") for name, option in known.items()
         }
-        return cls(values.pop("period_seconds"), values)
+        settings = cls(values.pop("period_seconds"), values)
+        for rule in rules:
+            rule.check(settings, where)
+        return settings
 
 
 @dataclass(frozen=True)
@@ -171,12 +261,15 @@ class RealtimeSettings:
         """
         try:
             given = json.loads(text, object_pairs_hook=lambda pairs: _object(pairs, where))
-        except json.JSONDecodeError as error:
+        except _GivenTwice:
+            raise
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{where}: not valid JSON: {error}") from None
         if not isinstance(given, dict):
             raise ValueError(f"{where}: expected a JSON object")
         known = {
-            "deadline_minutes": Option(360.0, positive_number),
+            # Each end of a run costs Airflow a run, two task starts and some seconds without ticks.
+            "deadline_minutes": Option(360.0, number_from(5, 43_200)),
             "enabled": Option(None, lambda value: None if value is None else tuple(names(value))),
             "own_loops": Option({}, _class_paths),
             "loops": Option({}, _objects),
@@ -203,12 +296,16 @@ class RealtimeSettings:
         return {name: path for name, path in every.items() if self.enabled is None or name in self.enabled}
 
 
+class _GivenTwice(ValueError):
+    """A name stands in an object twice."""
+
+
 def _object(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
     """Make an object of JSON; of a name that is there twice, one value would be dropped silently."""
     content = dict(pairs)
     if len(content) < len(pairs):
         every = [name for name, _ in pairs]
-        raise ValueError(f"{where}: {next(name for name in every if every.count(name) > 1)} is given twice")
+        raise _GivenTwice(f"{where}: {next(name for name in every if every.count(name) > 1)} is given twice")
     return content
 
 
@@ -220,9 +317,14 @@ def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Any], where: s
 
 def _checked(value: Any, option: Option, where: str) -> Any:
     try:
+        if isinstance(value, float) and not math.isfinite(value):
+            # Python's JSON has NaN and Infinity, which every comparison may take for right.
+            raise ValueError("a number")
         return option.check(value)
     except ValueError as error:
-        raise ValueError(f"{where}: {value!r} is not {error}") from None
+        shown = repr(value)
+        shown = shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}…"
+        raise ValueError(f"{where}: {shown} is not {error}") from None
 
 
 def _class_paths(value: Any) -> dict[str, str]:

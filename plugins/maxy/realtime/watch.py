@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from maxy.realtime.health import HealthLimits
 from maxy.realtime.loop import Loop, TickResult, loop_key
 from maxy.realtime.own_keys import read_own
-from maxy.realtime.settings import Option, names, positive_int, positive_number
+from maxy.realtime.settings import Option, int_from, names, number_from
 from maxy.realtime.status import LoopStatus
 from maxy.realtime.writer import TickWriter
 from maxy.valkey.text import utc_iso
@@ -64,10 +64,10 @@ class Watch(Loop):
     period_seconds = 60.0
     options: ClassVar[Mapping[str, Option]] = {
         "watched": Option([], names, "names of the loops; by default all enabled ones"),
-        "stale_periods": Option(4.0, positive_number, "periods without a good tick"),
-        "stale_seconds": Option(30.0, positive_number, "seconds without a good tick, at the least"),
-        "failures": Option(3, positive_int, "failed ticks in a row"),
-        "lag_periods": Option(2.0, positive_number, "periods by which ticks end late"),
+        "stale_periods": Option(4.0, number_from(1.5, 10_000), "periods without a good tick"),
+        "stale_seconds": Option(30.0, number_from(0, 604_800), "seconds without a good tick, at the least"),
+        "failures": Option(3, int_from(1, 10_000), "failed ticks in a row"),
+        "lag_periods": Option(2.0, number_from(0.5, 10_000), "periods by which ticks end late"),
     }
 
     def __init__(self, environment: LoopEnvironment) -> None:

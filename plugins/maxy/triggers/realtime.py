@@ -91,7 +91,11 @@ class RealtimeLoopTrigger(BaseTrigger):
         """Tick until the deadline."""
         found = loop_class(self.loop)
         settings = LoopSettings.from_json(
-            self.settings, options=found.options, period_seconds=found.period_seconds, where=found.name
+            self.settings,
+            options=found.options,
+            period_seconds=found.period_seconds,
+            where=found.name,
+            rules=found.rules,
         )
         address = await clickhouse_address(self.clickhouse_conn_id)
         announcer = AirflowAnnouncer()

@@ -17,10 +17,9 @@ from maxy.realtime.clock import SystemClock
 from maxy.realtime.lease import Lease, LeaseLost
 from maxy.realtime.loop import Loop, LoopEnvironment, Tick, TickResult, loop_key
 from maxy.realtime.runner import LoopRunner
-from maxy.realtime.settings import LoopSettings
 from maxy.realtime.status import LoopStatus
 from maxy.realtime.writer import TickWriter
-from tests.realtime_support import PREFIX
+from tests.realtime_support import PREFIX, fast_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -65,7 +64,7 @@ class Copy:
         self.valkey = Redis(host="127.0.0.1", port=server.port)
         self.lease = Lease(self.valkey, LEASE_KEY, ttl=timedelta(seconds=ttl))
         given = {"lease_seconds": 0.3, **options}
-        settings = LoopSettings.from_json(given, options={}, period_seconds=PERIOD, where="counter")
+        settings = fast_settings(PERIOD, **given)
         environment: Any = LoopEnvironment(None, self.valkey, self.lease, PREFIX, ZoneInfo("UTC"), settings)
         self.loop = Counter(environment)
         deadline = datetime.now(UTC) + timedelta(minutes=5)

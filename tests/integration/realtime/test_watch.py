@@ -197,7 +197,7 @@ def test_what_is_trouble(port: int, valkey: Valkey, status: dict[str, Any] | Non
 @pytest.mark.parametrize(
     ("option", "status"),
     [
-        ({"stale_periods": 1}, {"last_success_at": after(2) - timedelta(seconds=31)}),
+        ({"stale_periods": 1.5}, {"last_success_at": after(2) - timedelta(seconds=46)}),
         ({"failures": 1}, {"last_success_at": after(2), "consecutive_failures": 1}),
         ({"lag_periods": 0.5}, {"last_success_at": after(2), "lag_seconds": 16.0}),
     ],
