@@ -12,7 +12,8 @@ or successful too.
 
 **Triage**
 - `run_loop` is deferred: that is how it looks when it works. The hash `{prefix}:loop:<name>` in Valkey tells the last
-  tick, the last error and who ticks; the task's log has one line a minute.
+  tick, the last error and who ticks; the task's log has one line a minute, a
+  few written keys as samples, and errors when they change (bounded per minute, see docs/how-to-live-loops.md).
 - `run_loop` is deferred and nothing ticks: is a triggerer running? Else the log has the reason: ClickHouse or Valkey
   cannot be reached, or another copy holds the lease (`{prefix}:loop:<name>:lease`, gone 15 s after its holder).
 - `run_loop` fails: it was triggered with a `conf` (a loop takes no parameters), a connection is missing, or the

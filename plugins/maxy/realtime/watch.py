@@ -49,10 +49,10 @@ class Watch(Loop):
     """Looks at the status of the other loops, once a minute.
 
     A loop is in trouble when its last good tick is older than ``stale_periods`` of its periods (and ``stale_seconds``),
-    when ``failures`` ticks have failed in a row, or when its ticks end later than ``lag_periods`` periods after they
-    were due. The alert for it goes out once, however often the watch restarts in between: incidents are kept in Valkey.
-    One that could not be delivered is sent again at the next tick. What is wrong with the watch itself, such as Valkey
-    that cannot be reached, is told by :class:`WatchObserver`.
+    when ``failures`` ticks have failed in a row, when its ticks end later than ``lag_periods`` periods after they were
+    due, or when its status is of the future. The alert for it goes out once, however often the watch restarts in
+    between: incidents are kept in Valkey. One that could not be delivered is sent again at the next tick. What is wrong
+    with the watch itself, such as Valkey that cannot be reached, is told by :class:`WatchObserver`.
 
     For its first ``stale_seconds`` the watch leaves open whether a loop without a fresh tick is in trouble: after a
     restart of everything the loops are only just being started, as it is itself.
@@ -223,7 +223,10 @@ async def _alert(announcer: Announcer | None, name: str, incident: _Incident) ->
         return True
     try:
         await announcer.alert(name, message, cleared=incident.over)
-    except Exception:
-        _log.exception("The alert could not be delivered; it is sent again at the next tick")
+    except Exception as error:
+        # Without its stack, which would come once a minute for each incident for as long as this lasts.
+        _log.error(  # noqa: TRY400
+            "The alert could not be delivered; it is sent again at the next tick: %s: %s", type(error).__name__, error
+        )
         return False
     return True

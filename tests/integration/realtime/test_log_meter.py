@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as ValkeyConnectionError
 
+from maxy.realtime.clickhouse import Columns
 from maxy.realtime.clock import to_ms
 from maxy.realtime.lease import LeaseLost
 from maxy.realtime.log_meter import LogMeter
@@ -678,13 +679,102 @@ def test_server_far_behind_makes_no_jump(clickhouse_server: Server, empty_valkey
     async def story(running: RunningLoop) -> None:
         server_now = datetime.now(UTC)
         behind = timedelta(seconds=60)
-        table.insert([(("com.a", 1), server_now - timedelta(seconds=second)) for second in (1, 2, 3)])
-        assert (await running.tick(server_now + behind)).rows == 0
+        table.insert([(("com.a", 1), server_now - timedelta(seconds=second)) for second in (1, 2, 3, 20, 40)])
+        # By the server's clock, which rows bear, three arrived in the last period.
+        assert (await running.tick(server_now + behind)).rows == 3
         assert (await running.tick(server_now + behind + timedelta(seconds=1))).rows == 0
         table.insert([(("com.a", 1), server_now - timedelta(seconds=second)) for second in (1, 2, 3)])
         assert (await running.tick(server_now + behind + timedelta(seconds=2))).rows == 3
 
     in_meter(clickhouse_server, empty_valkey, story)
+
+
+class ServerClock:
+    """What the server's clock says in the loop's reads: so many seconds more than the loop's own.
+
+    :param running: the loop.
+    """
+
+    def __init__(self, running: RunningLoop) -> None:
+        self.now = 0.0
+        self.ahead = 0.0
+        self._select = running.loop.environment.clickhouse.select
+        running.loop.environment.clickhouse.select = self._read
+
+    async def _read(self, *arguments: Any, **options: Any) -> Columns:
+        result = await self._select(*arguments, **options)
+        if "slot" not in result.names:
+            return result
+        said = to_ms(later(self.now + self.ahead))
+        newest = [
+            said if slot == -1 else newest for slot, newest in zip(result["slot"], result["newest_ms"], strict=True)
+        ]
+        columns = [newest if name == "newest_ms" else result[name] for name in result.names]
+        return Columns(result.names, columns)
+
+    def row(self, second: float) -> tuple[Key, datetime]:
+        """Return a row that is inserted at that second of the loop's clock."""
+        return ("com.a", 1), later(second + self.ahead)
+
+
+@pytest.mark.parametrize("prune_parts", [True, False])
+@pytest.mark.parametrize("step", [5, 9, 17, 60, 3600, 90_000])
+def test_servers_clock_that_is_set_back_costs_what_arrived_until_the_next_tick(
+    clickhouse_server: Server, empty_valkey: ValkeyServer, table: Table, step: int, prune_parts: bool
+) -> None:
+    async def story(running: RunningLoop) -> None:
+        clock = ServerClock(running)
+
+        async def tick(second: float) -> int:
+            clock.now = second
+            return (await running.tick(later(second))).rows
+
+        # Long since counted, with times that come again.
+        table.insert([clock.row(second - step) for second in range(-20, 40)])
+        await tick(0)
+        await tick(5)
+        table.insert([clock.row(6), clock.row(9)])
+        assert await tick(10) == 2
+        table.insert([clock.row(11)])
+        clock.ahead = -step
+        # Between the step and the next tick.
+        table.insert([clock.row(12), clock.row(13), clock.row(14.9)])
+        # Up to the lateness nothing is lost.
+        assert await tick(15) == (4 if step < 10 else 1)
+        for second in (20, 25, 30):
+            table.insert([clock.row(second - 4), clock.row(second - 4), clock.row(second - 1)])
+            assert await tick(second) == 3
+        assert await tick(35) == 0
+        # Set right again: that costs nothing, nor is anything counted twice.
+        table.insert([clock.row(36)])
+        clock.ahead = 0
+        table.insert([clock.row(37), clock.row(38)])
+        assert await tick(40) == 3
+        table.insert([clock.row(41)])
+        assert await tick(45) == 1
+        assert await tick(50) == 0
+
+    in_meter(clickhouse_server, empty_valkey, story, prune_parts=prune_parts)
+
+
+@pytest.mark.parametrize("prune_parts", [True, False])
+@pytest.mark.parametrize("step", [5, 17, 60, 3600])
+def test_servers_clock_that_is_set_forward_costs_nothing(
+    clickhouse_server: Server, empty_valkey: ValkeyServer, table: Table, step: int, prune_parts: bool
+) -> None:
+    async def story(running: RunningLoop) -> None:
+        clock = ServerClock(running)
+        await running.tick(later(0))
+        for number in range(1, 12):
+            second = 5 * number
+            table.insert([clock.row(second - 4), clock.row(second - 3)])
+            clock.ahead = step if 3 <= number < 7 else 0
+            table.insert([clock.row(second - 2), clock.row(second - 1), clock.row(second - 1)])
+            clock.now = second
+            # When it is set back to what the loop's own clock says, that is no step back of what is read.
+            assert (await running.tick(later(second))).rows == 5
+
+    in_meter(clickhouse_server, empty_valkey, story, prune_parts=prune_parts)
 
 
 @pytest.mark.parametrize("prune_parts", [True, False])

@@ -170,7 +170,16 @@ TROUBLES: dict[str, tuple[dict[str, Any] | None, str | None]] = {
     ),
     "late by two periods": ({"last_success_at": after(2), "lag_seconds": 60.0}, None),
     "later": ({"last_success_at": after(2), "lag_seconds": 60.1}, "its ticks end 60.1 s after they are due"),
-    "from the future": ({"last_success_at": after(9)}, None),
+    "a little ahead": ({"last_success_at": after(2) + timedelta(seconds=10)}, None),
+    "from the future": (
+        {"last_success_at": after(2) + timedelta(seconds=11)},
+        "its status is 11 s ahead of the clock here: the clock of its host (here) and this one differ, or one was set",
+    ),
+    "tried in the future": (
+        {"last_success_at": NOW, "last_tick_at": after(62), "last_error": "OSError: no route"},
+        "its status is 3600 s ahead of the clock here: the clock of its host (here) and this one differ, or one was"
+        " set: OSError: no route",
+    ),
     "no status": (None, "has never ticked"),
 }
 
