@@ -225,7 +225,7 @@ async def _alert(announcer: Announcer | None, name: str, incident: _Incident) ->
         await announcer.alert(name, message, cleared=incident.over)
     except Exception as error:
         # Without its stack, which would come once a minute for each incident for as long as this lasts.
-        _log.error(  # noqa: TRY400
+        _log.error(
             "The alert could not be delivered; it is sent again at the next tick: %s: %s", type(error).__name__, error
         )
         return False

@@ -607,7 +607,7 @@ def _damaged_notes(note: bytes) -> Iterator[bytes]:
     fields = json.loads(head)
     yield from (b"", b"\n", b"not what you expect", note[:-1], note + b"x", head, b"\xff" * 50, b"[" * 100_000)
     for name in fields:
-        for value in (None, "1", -1, 10**30, [], {}, [["com.a"]], [[1, 1]], [["com.a", "1"]], [["\ud800", 1]]):
+        for value in (None, "1", -1, 10**30, [["com.a"]], [[1, 1]]):
             if value != fields[name]:
                 yield json.dumps({**fields, name: value}).encode() + b"\n" + body
         yield json.dumps({other: value for other, value in fields.items() if other != name}).encode() + b"\n" + body
@@ -617,10 +617,8 @@ def _damaged_states(state: bytes) -> Iterator[bytes]:
     fields = json.loads(state)
     yield from (b"", b"5", b"null", b"[]", b"{}", b"nonsense", b"\xff", b"[" * 100_000, b"NaN", state[:-1])
     for name in fields:
-        for value in (None, "1", 1.5, True, -1, 10**30, [], {}, float("nan"), float("inf")):
-            # As True is 1, that number may be right.
-            if value != fields[name]:
-                yield json.dumps({**fields, name: value}).encode()
+        for value in (None, "1", 1.5, -1, 10**30, [], float("nan")):
+            yield json.dumps({**fields, name: value}).encode()
         yield json.dumps({other: value for other, value in fields.items() if other != name}).encode()
 
 
