@@ -15,6 +15,7 @@ from airflow.serialization.decoders import smart_decode_trigger_kwargs
 
 from maxy.realtime.clickhouse import ClickHouseAddress
 from maxy.realtime.loop import Loop, TickResult
+from maxy.realtime.own_keys import ReplacedKeys
 from maxy.realtime.settings import LoopSettings, Option, positive_int
 from maxy.realtime.watch import Watch
 from maxy.triggers import realtime as module
@@ -66,6 +67,7 @@ class FakeLease:
     def __init__(self, client: Any, key: str, *, ttl: timedelta) -> None:
         self.key, self.ttl, self.calls = key, ttl, client.calls
         self.holder = ""
+        self.replaced = ReplacedKeys()
 
     async def acquire(self) -> bool:
         self.holder = "1:token"

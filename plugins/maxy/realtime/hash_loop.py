@@ -145,7 +145,7 @@ class HashLoop(Loop):
             await self.environment.lease.run(self._forget, [self._index_key], strange[:_MOST_FORGOTTEN])
         return [key for key in known.values() if key is not None]
 
-    def _own_key_of(self, member: bytes | str) -> str | None:
+    def _own_key_of(self, member: Any) -> str | None:
         try:
             key = decoded(member)
         except UnicodeDecodeError:
