@@ -37,6 +37,8 @@ _MOST_THRESHOLDS = 2500
 _MOST_KNOWN, _KNOWN_PER_TEXT = 60_000, 7500
 # Points of 600 bytes each in Valkey.
 _CAP = int_from(1, 1_000_000)
+# Keys of which is remembered how many values were out of range.
+_MOST_OUT_OF_RANGE = 1000
 _BANDS = ("low", "normal", "slow")
 _NORMAL_FROM, _NORMAL_TO = 100, 1500
 _JSON_SETTINGS = {"output_format_json_quote_64bit_integers": 0, "output_format_json_escape_forward_slashes": 0}
@@ -96,6 +98,7 @@ class ScatterLoop(Loop):
     #: The smallest value that is shown.
     low_from: ClassVar[int]
     options: ClassVar[Mapping[str, Option]] = {
+        **ROW_OPTIONS,
         "window_seconds": Option(300.0, number_from(10, 86_400), "seconds for which a point is shown"),
         "lateness_seconds": Option(
             10.0, number_from(0, 3600), "seconds after its reg_dt in which a row may become visible"
