@@ -8,29 +8,18 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from local.clickhouse.errors import EngineError
+from local.clickhouse.lexer import Token, tokenize
 from local.clickhouse.quoting import quote_string
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-# What has no end goes on to the end of the text, and the engine says so. Quantifiers never give back: neither time nor
-# memory grows faster than the text.
-_TOKEN = re.compile(
-    rb"""
-    (?P<space> [\s\x00]++ | --[^\n]*+ | \#[!\s][^\n]*+ | /\*.*?(?:\*/|\Z) )
-  | (?P<string> '(?:[^'\\]++|\\(?:.|\Z)|'')*+(?:'|\Z) | \$(?P<tag>\w*+)\$.*?(?:\$(?P=tag)\$|\Z) )
-  | (?P<name> `(?:[^`\\]++|\\(?:.|\Z)|``)*+(?:`|\Z) | "(?:[^"\\]++|\\(?:.|\Z)|"")*+(?:"|\Z) )
-  | (?P<word> [A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+ )
-  | (?P<number> [0-9][0-9A-Za-z_.]* )
-  | (?P<symbol> . )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+# What INSERT INTO may stand behind.
+_BEFORE_INSERT = frozenset({"INSERT", "WITH", "EXPLAIN"})
+# What may stand behind a statement without being part of it.
+_END = b" \t\r\n;"
 _AFTER_FORMAT_NAME = re.compile(rb"[ \t\f]*;?[ \t\f]*\r?\n?")
 # In front of these, FORMAT is the name of a column or an alias.
 _NOT_BEFORE_FORMAT = frozenset(
@@ -40,19 +29,11 @@ _OWN_FORMAT_KEYWORDS = frozenset({"CREATE", "ALTER", "ATTACH", "SET", "USE", "DR
 _QUERY_ID = b"if(Settings['log_comment'] = '', query_id, Settings['log_comment'])"
 
 
-class _Token(NamedTuple):
-    kind: str
-    start: int
-    end: int
-    # Words in upper case, symbols as they are, anything else empty.
-    text: str
-
-
 @dataclass(frozen=True)
 class InsertData:
     """An insert whose data comes from the client.
 
-    :param sql: ``INSERT INTO table (columns) SETTINGS ...``, without FORMAT and data.
+    :param sql: ``INSERT INTO table (columns) SETTINGS ...``, without FORMAT and data; with what stands in front of it.
     :param target: the table as it was written (``db.table``), or the table function's call.
     :param is_function: whether the target is a table function.
     :param columns: the list of columns as it was written, with its parentheses; None when all are meant.
@@ -75,7 +56,7 @@ class Statement:
     """One statement, ready to run.
 
     :param sql: the statement without a FORMAT clause, a semicolon at its end, and surrounding space.
-    :param keyword: its first word in upper case, or ``(``.
+    :param keyword: what it is, see :func:`statement_keyword`.
     :param fmt: the format it wants its result in; None when it does not say.
     :param insert: set when its data comes from the client; INSERT ... SELECT from anything but ``input()`` is an
         ordinary statement.
@@ -87,10 +68,14 @@ class Statement:
     insert: InsertData | None = None
 
 
-def first_keyword(sql: bytes | str) -> str:
-    """The first word of a statement in upper case, ``(``, or an empty string when there is nothing."""
-    token = next(_tokens(sql.encode() if isinstance(sql, str) else sql), None)
-    return token.text if token else ""
+def statement_keyword(sql: bytes | str) -> str:
+    """What kind of statement it is: its first word in upper case, ``(``, or an empty string when there is nothing.
+
+    INSERT also where WITH stands in front of that.
+    """
+    cursor = _Cursor(sql.encode(errors="replace") if isinstance(sql, str) else sql)
+    keyword = cursor.peek.text
+    return "INSERT" if keyword == "WITH" and _take_to_insert(cursor) else keyword
 
 
 def parse_statement(sql: bytes) -> Statement:
@@ -99,15 +84,27 @@ def parse_statement(sql: bytes) -> Statement:
     :raises EngineError: 62 for no statement or more than one; 358 for INTO OUTFILE; 48 for FROM INFILE, and for the
         data of an insert that cannot be told from its statement.
     """
-    keyword = first_keyword(sql)
+    cursor = _Cursor(sql)
+    keyword = cursor.peek.text
     if not keyword:
         raise EngineError(62, "SYNTAX_ERROR", "Syntax error: Empty query.")
-    if keyword == "INSERT":
-        insert = _parse_insert(sql)
-        if insert is not None:
-            return Statement(insert.sql, keyword, insert.fmt, insert)
-    tokens = list(_tokens(sql))
-    tokens, end = _cut_semicolon(tokens, len(sql))
+    before = _take_to_insert(cursor) if keyword in _BEFORE_INSERT else None
+    if before is not None:
+        insert = _parse_insert(sql, cursor, before)
+        if keyword == "EXPLAIN":
+            if insert is not None and insert.fmt is not None:
+                # FORMAT and data are those of the insert. Nobody reads the data, which need not be SQL.
+                return Statement(sql[: len(sql) - len(insert.data)].strip(_END), keyword)
+        elif insert is not None:
+            return Statement(insert.sql, "INSERT", insert.fmt, insert)
+        else:
+            keyword = "INSERT"
+    return _parse_whole(sql, keyword)
+
+
+def _parse_whole(sql: bytes, keyword: str) -> Statement:
+    """A statement that is SQL up to its end."""
+    tokens, end = _cut_semicolon(list(tokenize(sql)), len(sql))
     if keyword == "KILL":
         return _kill_statement(sql[:end], tokens, keyword)
     top = _top_level(tokens)
@@ -124,20 +121,23 @@ def parse_statement(sql: bytes) -> Statement:
 
 
 def selects_input(sql: bytes) -> bool:
-    """Whether an insert is one of ``INSERT ... SELECT ... FROM input('structure')``."""
-    return _input_call(list(_tokens(sql))) is not None
+    """Whether an insert (without FORMAT and data) is one of ``INSERT ... SELECT ... FROM input('structure')``."""
+    cursor = _Cursor(sql)
+    before = _take_to_insert(cursor)
+    insert = None if before is None else _parse_insert(sql, cursor, before)
+    return insert is not None and insert.structure is not None
 
 
 def insert_from_file(sql: bytes, path: str, fmt: str) -> bytes:
     """The insert ``sql`` (without FORMAT and data) with its data in a file; SETTINGS must stand behind the file."""
-    tokens = list(_tokens(sql))
-    if call := _input_call(tokens):
+    if selects_input(sql) and (call := _input_call(list(tokenize(sql)))):
         file = f"file({quote_string(path)}, {quote_string(fmt)}, ".encode()
         return sql[: call.start] + file + sql[call.argument] + b", 'none')" + sql[call.end :]
-    top = _top_level(tokens)
+    cursor = _Cursor(sql)
+    _take_to_insert(cursor)
     clauses = (
         token.start
-        for before, token in pairwise(top)
+        for before, token in pairwise(_top_level(cursor.take_all()))
         if token.text == "SETTINGS" and before.text not in {"INTO", "TABLE", "."}
     )
     cut = next(clauses, len(sql))
@@ -145,23 +145,7 @@ def insert_from_file(sql: bytes, path: str, fmt: str) -> bytes:
     return sql[:cut] + source + sql[cut:] + b" FORMAT " + fmt.encode()
 
 
-def _tokens(sql: bytes, position: int = 0) -> Iterator[_Token]:
-    """The tokens from ``position`` on, without space and comments; lazily, for data may follow."""
-    while position < len(sql):
-        match = _TOKEN.match(sql, position)
-        if match is None:  # pragma: no cover - the last alternative takes any byte
-            return
-        kind = str(match.lastgroup)
-        position = match.end()
-        if match["space"] is not None:
-            continue
-        if match["string"] is not None:
-            kind = "string"
-        text = match[0].decode("latin-1").upper() if kind in {"word", "symbol"} else ""
-        yield _Token(kind, match.start(), match.end(), text)
-
-
-def _top_level(tokens: list[_Token]) -> list[_Token]:
+def _top_level(tokens: list[Token]) -> list[Token]:
     """The tokens that are not inside brackets; of brackets the closing ones."""
     depth, top = 0, []
     for token in tokens:
@@ -172,7 +156,7 @@ def _top_level(tokens: list[_Token]) -> list[_Token]:
     return top
 
 
-def _cut_semicolon(tokens: list[_Token], end: int) -> tuple[list[_Token], int]:
+def _cut_semicolon(tokens: list[Token], end: int) -> tuple[list[Token], int]:
     for index, token in enumerate(tokens):
         if token.text == ";":
             if any(later.text != ";" for later in tokens[index:]):
@@ -181,7 +165,7 @@ def _cut_semicolon(tokens: list[_Token], end: int) -> tuple[list[_Token], int]:
     return tokens, end
 
 
-def _refuse_files(top: list[_Token]) -> None:
+def _refuse_files(top: list[Token]) -> None:
     for first, second in itertools.pairwise(top):
         if (first.text, second.text) == ("INTO", "OUTFILE"):
             raise EngineError(
@@ -191,7 +175,7 @@ def _refuse_files(top: list[_Token]) -> None:
             raise EngineError(48, "NOT_IMPLEMENTED", "FROM INFILE is not supported: only a client reads files.")
 
 
-def _find_format(top: list[_Token]) -> tuple[_Token, _Token] | None:
+def _find_format(top: list[Token]) -> tuple[Token, Token] | None:
     """The words FORMAT and its name, where they are the clause at the end of a statement."""
     for index in range(len(top) - 2, 0, -1):
         word, name = top[index], top[index + 1]
@@ -207,7 +191,7 @@ def _depth_change(text: str) -> int:
     return (text in {"(", "[", "{"}) - (text in {")", "]", "}"})
 
 
-def _closing_bracket(tokens: list[_Token]) -> _Token | None:
+def _closing_bracket(tokens: list[Token]) -> Token | None:
     """The bracket that closes the one in front of these tokens."""
     depth = 1
     for token in tokens:
@@ -223,7 +207,7 @@ class _InputCall(NamedTuple):
     argument: slice
 
 
-def _input_call(tokens: list[_Token]) -> _InputCall | None:
+def _input_call(tokens: list[Token]) -> _InputCall | None:
     """Where the call of the table function ``input`` is; None when there is none.
 
     :raises EngineError: 42 for one without its argument.
@@ -241,7 +225,7 @@ def _input_call(tokens: list[_Token]) -> _InputCall | None:
     return None
 
 
-def _kill_statement(sql: bytes, tokens: list[_Token], keyword: str) -> Statement:
+def _kill_statement(sql: bytes, tokens: list[Token], keyword: str) -> Statement:
     """KILL QUERY with ``query_id`` meaning the id that the client gave: the engine has one of its own."""
     clause = _find_format(_top_level(tokens))
     fmt = sql[clause[1].start : clause[1].end].decode(errors="replace") if clause else None
@@ -260,15 +244,15 @@ class _Cursor:
     """Reads tokens one by one, with the next in sight."""
 
     def __init__(self, sql: bytes) -> None:
-        self._tokens = _tokens(sql)
+        self._tokens = tokenize(sql)
         self._end = len(sql)
         self.peek = self._read()
         self.last_end = 0
 
-    def _read(self) -> _Token:
-        return next(self._tokens, _Token("end", self._end, self._end, ""))
+    def _read(self) -> Token:
+        return next(self._tokens, Token("end", self._end, self._end, ""))
 
-    def take(self) -> _Token:
+    def take(self) -> Token:
         token, self.peek = self.peek, self._read()
         self.last_end = token.end
         return token
@@ -278,6 +262,13 @@ class _Cursor:
             self.take()
             return True
         return False
+
+    def take_all(self) -> list[Token]:
+        """Take what is left."""
+        left = []
+        while self.peek.kind != "end":
+            left.append(self.take())
+        return left
 
     def skip_brackets(self) -> bool:
         """Take everything to the closing bracket; tells whether it is a query that stood in them."""
@@ -289,11 +280,29 @@ class _Cursor:
         return is_query
 
 
-def _parse_insert(sql: bytes) -> InsertData | None:
-    """The parts of an insert whose data comes from the client; None for INSERT ... SELECT and the like."""
-    cursor = _Cursor(sql)
+def _take_to_insert(cursor: _Cursor) -> list[Token] | None:
+    """Take INSERT and everything in front of it, up to INTO; None where no INSERT INTO stands outside of brackets.
+
+    Nothing but a statement can begin with these two words: INTO is no name where it is not quoted, and behind a column
+    called insert it would have to be INTO OUTFILE.
+    """
+    taken: list[Token] = []
+    depth = 0
+    while cursor.peek.kind != "end" and depth >= 0 and cursor.peek.text != ";":
+        if depth == 0 and taken and (taken[-1].text, cursor.peek.text) == ("INSERT", "INTO"):
+            return taken
+        depth += _depth_change(cursor.peek.text)
+        taken.append(cursor.take())
+    return None
+
+
+def _parse_insert(sql: bytes, cursor: _Cursor, before: list[Token]) -> InsertData | None:
+    """The parts of an insert whose data comes from the client; None for INSERT ... SELECT and the like.
+
+    :param cursor: at INTO.
+    :param before: the tokens up to there.
+    """
     cursor.take()
-    cursor.take_word("INTO")
     cursor.take_word("TABLE")
     is_function = cursor.take_word("FUNCTION")
     start = cursor.peek.start
@@ -309,7 +318,14 @@ def _parse_insert(sql: bytes) -> InsertData | None:
         return None
     if cursor.take_word("SETTINGS"):
         _skip_settings(cursor)
-    return _insert_data(sql, cursor, target, is_function, columns)
+    structure = None
+    if cursor.peek.text in {"SELECT", "WITH", "FROM"}:
+        call = _input_call(before + _take_select(cursor))
+        if call is None:
+            return None
+        structure = sql[call.argument]
+    head = sql[: cursor.last_end].strip()
+    return _insert_data(sql, cursor, InsertData(head, target, is_function, columns, None, b"", structure))
 
 
 def _skip_target(cursor: _Cursor, is_function: bool) -> None:
@@ -337,36 +353,26 @@ def _skip_settings(cursor: _Cursor) -> None:
         cursor.take_word(",")
 
 
-def _insert_data(
-    sql: bytes, cursor: _Cursor, target: bytes, is_function: bool, columns: bytes | None
-) -> InsertData | None:
-    structure = None
-    if cursor.peek.text in {"SELECT", "WITH"}:
-        call = _input_call(_take_select(cursor))
-        if call is None:
-            return None
-        structure = sql[call.argument]
-    head = sql[: cursor.last_end].strip()
+def _insert_data(sql: bytes, cursor: _Cursor, insert: InsertData) -> InsertData | None:
+    """The insert with its format and its data, in front of which the cursor is; None where something else stands."""
     if cursor.peek.text == "FORMAT":
-        # The name is matched on its own: the token after it would already be data.
-        match = re.compile(rb"\s*([A-Za-z0-9_]+)").match(sql, cursor.peek.end)
-        if match is None:
+        cursor.take()
+        # The last token that is looked at: behind it there would be data already.
+        name = cursor.peek
+        if name.kind != "word":
             raise EngineError(62, "SYNTAX_ERROR", "Syntax error: FORMAT must be followed by the name of a format.")
-        after = _AFTER_FORMAT_NAME.match(sql, match.end())
-        data = sql[after.end() :] if after else b""
-        fmt = match[1].decode("ascii")
-        fmt = "Values" if fmt.upper() == "VALUES" else fmt
-        return InsertData(head, target, is_function, columns, fmt, data, structure)
+        after = _AFTER_FORMAT_NAME.match(sql, name.end)
+        fmt = "Values" if name.text == "VALUES" else sql[name.start : name.end].decode("ascii")
+        return replace(insert, fmt=fmt, data=sql[after.end() if after else name.end :])
     if cursor.peek.text == "VALUES":
-        return InsertData(head, target, is_function, columns, "Values", sql[cursor.peek.end :])
-    if cursor.peek.kind == "end" or cursor.peek.text == ";":
-        return InsertData(head, target, is_function, columns, None, b"", structure)
-    return None
+        return replace(insert, fmt="Values", data=sql[cursor.peek.end :])
+    # Nothing more but semicolons.
+    return insert if all(token.text == ";" for token in cursor.take_all()) else None
 
 
-def _take_select(cursor: _Cursor) -> list[_Token]:
+def _take_select(cursor: _Cursor) -> list[Token]:
     """Take a SELECT up to its FORMAT clause, behind which there may be data, or to its end."""
-    tokens: list[_Token] = []
+    tokens: list[Token] = []
     depth = 0
     while cursor.peek.kind != "end":
         before = tokens[-1].text if tokens else "SELECT"

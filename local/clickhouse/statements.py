@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from local.clickhouse.errors import EngineError, engine_errors, without_file
 from local.clickhouse.quoting import is_parameter_name, quote_string
-from local.clickhouse.sql import first_keyword, insert_from_file, selects_input
+from local.clickhouse.sql import insert_from_file, selects_input, statement_keyword
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -150,7 +150,7 @@ class _Statement:
         self._session = session
         self._connection = session.connection
         self._ticket = ticket
-        self._keyword = first_keyword(ticket.sql)
+        self._keyword = statement_keyword(ticket.sql)
         self._database_before: str | None = None
         self._finished = False
         self._progress: Progress | None = None
