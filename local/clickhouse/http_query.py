@@ -6,7 +6,7 @@ import contextlib
 import logging
 import tempfile
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING
 
 from local.clickhouse import http_reply
@@ -18,10 +18,10 @@ from local.clickhouse.http_external import ExternalTables
 from local.clickhouse.http_frames import FrameEncoder
 from local.clickhouse.http_native import NativeResult
 from local.clickhouse.http_progress import ProgressHeaders
-from local.clickhouse.sql import InsertData, Statement, parse_statement
+from local.clickhouse.sql import InsertData, Statement, parse_statement, statement_keyword
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from local.clickhouse.config import Credentials
@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# The beginning of a body in which the head of an insert must end.
+# The beginning of a body in which the head of an insert must end, unless max_query_size is larger.
 _HEAD_BYTES = 256 * 1024
+_MAX_HEAD_BYTES = 4 * 1024 * 1024
+# What stands in the body and begins with one of these is the rest of an insert that the URL begins, and no data.
+_GOES_ON = frozenset({"FORMAT", "FROM", "SELECT", "SETTINGS", "VALUES", "WITH"})
 _SPOOL_MEMORY_BYTES = 8 * 1024 * 1024
 _SOCKET_TIMEOUT = 209
 _DEFAULT_FORMAT = "TabSeparated"
@@ -148,18 +151,22 @@ class QueryHandler:
         request = self._request
         if request.is_form:
             tables.read(body, request)
-        if request.query:
-            with contextlib.suppress(EngineError):
-                statement = parse_statement(request.query)
-                if statement.insert is not None:
-                    return statement
-            rest = body.read_statement()
-            return parse_statement(request.query + (b"\n" + rest if rest.strip() else b""))
-        head = body.read_beginning(_HEAD_BYTES)
-        with contextlib.suppress(EngineError):
-            statement = parse_statement(head)
-            if statement.insert is not None:
-                return statement
+        query = request.query
+        named = _insert_of(query)
+        if named is not None and named.fmt is not None:
+            if named.data and (more := body.read_beginning(1)):
+                # The two are lines of one text.
+                named = replace(named, data=named.data + b"\n" + more)
+            return Statement(named.sql, "INSERT", named.fmt, named)
+        head = body.read_beginning(_head_bytes(request.settings))
+        if named is not None and statement_keyword(head) not in _GOES_ON:
+            # In the format that the request names elsewhere.
+            named = replace(named, data=head)
+            return Statement(named.sql, "INSERT", None, named)
+        if query:
+            head = query + (b"\n" + head if head.strip() else b"")
+        if (insert := _insert_of(head)) is not None:
+            return Statement(insert.sql, "INSERT", insert.fmt, insert)
         return parse_statement(body.read_statement(head))
 
     # Sessions.
@@ -372,6 +379,20 @@ class QueryHandler:
         # Framed like a result when the client asked for that: it cannot tell the two apart before it has read them.
         self._write(http_reply.error_text(error, version))
         self._finish()
+
+
+def _insert_of(sql: bytes) -> InsertData | None:
+    """The insert with data that a statement, or the beginning of one, is; None for anything else."""
+    with contextlib.suppress(EngineError):
+        return parse_statement(sql).insert
+    return None
+
+
+def _head_bytes(settings: Mapping[str, str]) -> int:
+    """How much of a body is looked at for the head of an insert: as on a server, what a statement may have."""
+    text = settings.get("max_query_size", "")
+    wanted = (int(text) or _MAX_HEAD_BYTES) if text.isdecimal() else _HEAD_BYTES
+    return max(_HEAD_BYTES, min(wanted, _MAX_HEAD_BYTES))
 
 
 def _pieces_of(file: IO[bytes]) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from local.clickhouse.sql import InsertData
 
 # Quantifiers that never give back: a list that is none is seen to be none in one pass.
-_COLUMN = re.compile(rb"(?:`(?:[^`\\]++|\\.|``)*+`|\"(?:[^\"\\]++|\\.|\"\")*+\"|[\w.\x80-\xff])++", re.DOTALL)
+_COLUMN = re.compile(rb"(?:`(?:[^`\\]++|\\.|``)*+`|\"(?:[^\"\\]++|\\.|\"\")*+\"|[\w.$\x80-\xff])++", re.DOTALL)
 _COLUMN_LIST = re.compile(rb"\(\s*+(?:%b\s*+(?:,\s*+)?)++\)" % _COLUMN.pattern, re.DOTALL)
 # Columns that are computed: a client sends them only when it names them.
 _NOT_STORED = frozenset({"MATERIALIZED", "ALIAS", "EPHEMERAL"})

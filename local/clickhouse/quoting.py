@@ -7,7 +7,7 @@ import re
 from local.clickhouse.errors import EngineError
 
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
-_PARAMETER_NAME = re.compile(r"[A-Za-z0-9_]+")
+_PARAMETER_NAME = re.compile(r"[A-Za-z0-9_$]+")
 
 
 def quote_string(value: str) -> str:
