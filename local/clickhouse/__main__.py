@@ -25,7 +25,8 @@ _PASSWORD_VARIABLE = "CLICKHOUSE_PASSWORD"
 _PING_SECONDS = 5.0
 _SERVE = f"""\
 Serve DIR over ClickHouse's HTTP and native protocols until SIGTERM or SIGINT. The password of the account comes from
-the environment variable {_PASSWORD_VARIABLE}. The first line of the output, and the ready file, say which ports answer.
+the environment variable {_PASSWORD_VARIABLE}; set to nothing, it makes an account without a password. The first line
+of the output, and the ready file, say which ports answer.
 SIGTERM lets running statements end for ten seconds, cancels the rest and exits with 0."""
 
 
@@ -84,9 +85,9 @@ def _loopback(text: str) -> str:
 
 def _serve(arguments: argparse.Namespace) -> int:
     # Taken out of the environment, so that nothing started from here inherits it.
-    password = os.environ.pop(_PASSWORD_VARIABLE, "")
-    if not password:
-        return _fail(f"The environment variable {_PASSWORD_VARIABLE} is not set.")
+    password = os.environ.pop(_PASSWORD_VARIABLE, None)
+    if password is None:
+        return _fail(f"The environment variable {_PASSWORD_VARIABLE} is not set; set it to nothing for no password.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:

@@ -12,16 +12,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# Who a client is that does not say.
+DEFAULT_USER = "default"
+
+
 @dataclass(frozen=True)
 class Credentials:
     """The one account of a server, shared by both protocols.
 
     :param user: its name.
-    :param password: its password; kept out of ``repr``.
+    :param password: its password; kept out of ``repr``. Empty for an account without one.
     """
 
     user: str
     password: str = field(repr=False)
+
+    @property
+    def needs_password(self) -> bool:
+        """Whether a client must know something to be let in."""
+        return bool(self.password)
 
     def check(self, user: str, password: str) -> bool:
         """Whether both are right. Takes the same time wherever the first difference is."""

@@ -337,6 +337,11 @@ class EngineSession:
         with engine_errors():
             return str(self.connection.classify_query(sql)["query_class"].name) == "READ_ONLY"
 
+    def can_parse(self, sql: bytes) -> bool:
+        """Whether the engine understands a statement at all."""
+        with engine_errors():
+            return str(self.connection.classify_query(sql)["query_class"].name) != "UNKNOWN"
+
     def use(self, database: str) -> None:
         """Make ``database`` the one of names without a database.
 

@@ -16,9 +16,10 @@ _REPORTED = re.compile(
 )
 
 
+_VERSION = re.compile(r" \(version [^()]*(?:\([^()]*\))?\)\.?")
 # What the engine adds where it read an insert's data from a file: the same error once more, with the file's path.
 _FROM_FILE = re.compile(
-    r"Code: \d+\. DB::Exception: (?P<message>.*?):? ?\(in file/uri [^\n]*?\)"
+    r"(?P<message>.*?):? ?\(in file/uri [^\n]*?\)"
     r"(?P<format>(?:: While executing \w+)*?): While executing File: data for INSERT was parsed from file\..*",
     re.DOTALL,
 )
@@ -48,7 +49,20 @@ class EngineError(Exception):
         match = _REPORTED.fullmatch(text)
         if match is None:
             return cls(1002, "UNKNOWN_EXCEPTION", text.strip() or "The engine failed without saying why.")
-        return cls(int(match["code"]), match["name"] or "UNKNOWN_EXCEPTION", match["message"])
+        code, name = int(match["code"]), match["name"] or "UNKNOWN_EXCEPTION"
+        return cls(code, name, _unwrapped(code, name, match["message"]))
+
+
+def _unwrapped(code: int, name: str, message: str) -> str:
+    """A message without the error around it, where the engine has put the same error into itself."""
+    prefix = f"Code: {code}. DB::Exception: "
+    while message.startswith(prefix):
+        message = message.removeprefix(prefix)
+        inner, mark, rest = message.rpartition(f" ({name})")
+        if mark:
+            version = _VERSION.match(rest)
+            message = inner + rest[version.end() if version else 0 :]
+    return message
 
 
 def without_file(error: EngineError, path: str) -> EngineError:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING
 
 from local.clickhouse import http_reply
+from local.clickhouse.config import DEFAULT_USER
 from local.clickhouse.errors import EngineError, authentication_failed
 from local.clickhouse.http_body import Body
 from local.clickhouse.http_codecs import Encoder, choose_encoding, encoder
@@ -18,7 +19,7 @@ from local.clickhouse.http_external import ExternalTables
 from local.clickhouse.http_frames import FrameEncoder
 from local.clickhouse.http_native import NativeResult
 from local.clickhouse.http_progress import ProgressHeaders
-from local.clickhouse.sql import InsertData, Statement, parse_statement, statement_keyword
+from local.clickhouse.sql import InsertData, Statement, creates_temporary, parse_statement, statement_keyword
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -138,11 +139,16 @@ class QueryHandler:
                 self._stream(self._take_session(), query_id, statement, tables)
 
     def _authenticate(self) -> None:
-        account = self._request.account
+        credentials, account = self._service.credentials, self._request.account
+        if not credentials.needs_password and self._request.is_of_other_site:
+            # A browser lets any page send requests to this machine; nothing but a password tells them apart.
+            message = "Pages of other sites are refused, since the account has no password."
+            raise EngineError(516, "AUTHENTICATION_FAILED", message)
+        if credentials.check(*(account or (DEFAULT_USER, ""))):
+            return
         if account is None:
             raise EngineError(194, "REQUIRED_PASSWORD", "Authentication failed: a name and a password are required.")
-        if not self._service.credentials.check(*account):
-            raise authentication_failed(account[0])
+        raise authentication_failed(account[0])
 
     # The statement.
 
@@ -238,7 +244,8 @@ class QueryHandler:
             if tables:
                 running.enter_context(tables.loaded(session, query_id, request.settings))
             native = self._native(session, statement, fmt, tables)
-            self._note_temporary_tables(statement)
+            if creates_temporary(statement.sql):
+                self._note_temporary_tables(session, statement)
             result = running.enter_context(
                 session.stream(
                     statement.sql,
@@ -282,9 +289,12 @@ class QueryHandler:
     def _has_temporary_tables(self) -> bool:
         return self._session_id is not None and self._service.sessions.has_tables(self._session_id)
 
-    def _note_temporary_tables(self, statement: Statement) -> None:
-        if self._session_id is not None and statement.keyword == "CREATE" and b"TEMPORARY" in statement.sql.upper():
+    def _note_temporary_tables(self, session: EngineSession, statement: Statement) -> None:
+        if self._session_id is not None:
             self._service.sessions.note_tables(self._session_id)
+        elif session.can_parse(statement.sql):
+            # It would be gone before the client could use it.
+            raise EngineError(113, "THERE_IS_NO_SESSION", "There is no session or session context has expired.")
 
     def _spooled(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """The same bytes after the last of them exists, so that an error comes before the reply's status."""
@@ -301,12 +311,7 @@ class QueryHandler:
 
     def _send(self, chunks: Iterator[bytes], running: contextlib.ExitStack, stats: Stats, fmt: str | None) -> None:
         first = next(chunks, b"")
-        coding = None
-        if first and self._request.flag("enable_http_compression"):
-            coding = choose_encoding(self._request.headers.get("accept-encoding", ""))
-        if coding is not None:
-            self._encoders.append(encoder(coding))
-        self._start(stats, fmt, coding)
+        self._start(stats, fmt, self._add_coding() if first else None)
         self._write(first)
         for chunk in chunks:
             self._write(chunk)
@@ -314,6 +319,15 @@ class QueryHandler:
         # Before the client can know that this reply is complete: its next request may use the session.
         self._release_session()
         self._finish()
+
+    def _add_coding(self) -> str | None:
+        """Compress the body of the reply, where the client asks for that; tells how."""
+        if not self._request.flag("enable_http_compression"):
+            return None
+        coding = choose_encoding(self._request.headers.get("accept-encoding", ""))
+        if coding is not None:
+            self._encoders.append(encoder(coding))
+        return coding
 
     def _write(self, data: bytes) -> None:
         if data:
@@ -359,7 +373,7 @@ class QueryHandler:
         self._release_session()
         version = self._service.engine.version
         if self._exchange.take_back():
-            # The error's reply is not compressed as the result's would have been, and frames keep no state.
+            # What the result was compressed with has seen some of it already; frames keep no state.
             self._encoders = [coder for coder in self._encoders if isinstance(coder, FrameEncoder)]
         if self._exchange.started:
             self._write(http_reply.tagged_error(error, version, self._tag))
@@ -375,6 +389,8 @@ class QueryHandler:
         if error.code == _SOCKET_TIMEOUT:
             # Nothing more is expected of this client.
             headers.append(("Connection", "close"))
+        if (coding := self._add_coding()) is not None:
+            headers.append(("Content-Encoding", coding))
         self._exchange.start(http_reply.status_of(error), headers)
         # Framed like a result when the client asked for that: it cannot tell the two apart before it has read them.
         self._write(http_reply.error_text(error, version))

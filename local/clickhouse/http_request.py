@@ -7,8 +7,9 @@ import re
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
+from local.clickhouse.config import DEFAULT_USER
 from local.clickhouse.errors import EngineError
 from local.clickhouse.http_progress import DEFAULT_INTERVAL_SECONDS
 from local.clickhouse.http_sessions import DEFAULT_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PARAMETER_PREFIX = "param_"
+_LOOPBACK = re.compile(r"127(\.[0-9]{1,3}){3}|::1")
 _REVISION = re.compile(r"[0-9]{1,9}")
 _FORMAT_NAME = re.compile(r"[A-Za-z0-9_]+")
 # Parameters that mean nothing to this server: it has one user without roles or quotas, and no stack traces to show.
@@ -83,15 +85,27 @@ class Request:
 
         :raises EngineError: 516 for a malformed or unknown kind of Authorization.
         """
-        user = self.headers.get("x-clickhouse-user")
-        if user is not None:
-            return user, self.headers.get("x-clickhouse-key", "")
+        user, key = self.headers.get("x-clickhouse-user", ""), self.headers.get("x-clickhouse-key", "")
+        if user or key:
+            return user or DEFAULT_USER, key
         authorization = self.headers.get("authorization")
         if authorization is not None:
             return _basic_account(authorization)
         if "user" in self.options or "password" in self.options:
-            return self.options.get("user", ""), self.options.get("password", "")
+            return self.options.get("user") or DEFAULT_USER, self.options.get("password", "")
         return None
+
+    @property
+    def is_of_other_site(self) -> bool:
+        """Whether a page in a browser has sent it that is none of this machine's."""
+        origin = self.headers.get("origin")
+        if origin is None:
+            return False
+        try:
+            host = urlsplit(origin).hostname or ""
+        except ValueError:
+            return True
+        return host != "localhost" and not _LOOPBACK.fullmatch(host)
 
     @property
     def database(self) -> str | None:

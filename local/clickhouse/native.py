@@ -35,6 +35,7 @@ class NativeServer:
     :param gate: where statements wait for their turn.
     :param host: address to listen on.
     :param port: TCP port; 0 takes a free one.
+    :param http_port: where clients are sent who speak HTTP to this one.
     :param timezone: the server's zone as clients see it, an IANA name.
     :param display_name: the server's name as clients see it.
     """
@@ -48,12 +49,14 @@ class NativeServer:
         *,
         host: str,
         port: int,
+        http_port: int,
         timezone: str,
         display_name: str,
     ) -> None:
         self._engine = engine
         self._credentials = credentials
         self._address = (host, port)
+        self._http_port = http_port
         self._timezone = timezone
         self._display_name = display_name
         self._limits = limits
@@ -141,6 +144,7 @@ class NativeServer:
                     watcher=self._watcher,
                     limits=self._limits,
                     gate=self._gate,
+                    http_port=self._http_port,
                     timezone=self._timezone,
                     display_name=self._display_name,
                 )

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from local.clickhouse.blocks import UnsupportedTypeError
+from local.clickhouse.config import DEFAULT_USER
 from local.clickhouse.errors import EngineError, authentication_failed
 from local.clickhouse.native_compression import CompressionError
 from local.clickhouse.native_protocol import (
@@ -17,6 +18,8 @@ from local.clickhouse.native_protocol import (
     read_hello,
     read_query,
     server_hello,
+    speaks_http,
+    wrong_port_reply,
 )
 from local.clickhouse.native_statement import StatementRunner
 from local.clickhouse.native_transport import StalledInput, Transport
@@ -40,6 +43,7 @@ class Connection:
     :param sock: the accepted socket.
     :param limits: what the client may take.
     :param gate: where its statements wait for their turn.
+    :param http_port: where a client is sent who speaks HTTP.
     :param timezone: zone of the server, an IANA name.
     :param display_name: what clients show as the server's name.
     """
@@ -53,6 +57,7 @@ class Connection:
         watcher: Watcher,
         limits: Limits,
         gate: StatementGate,
+        http_port: int,
         timezone: str,
         display_name: str,
     ) -> None:
@@ -62,6 +67,7 @@ class Connection:
         self._watcher = watcher
         self._limits = limits
         self._gate = gate
+        self._ports = (sock.getsockname()[1], http_port)
         self._timezone = timezone
         self._display_name = display_name
         self._state = threading.Lock()
@@ -102,13 +108,19 @@ class Connection:
         self._transport.shut_down()
 
     def _greeted(self) -> ClientHello | None:
-        """The client's Hello once its account is known to be right; None when it left without a word."""
+        """The client's Hello once its account is known to be right; None when it has come to the wrong door."""
         with self._transport.hurried():
-            if self._transport.source.exhausted():
+            first = self._transport.first_byte()
+            if first is None:
+                return None
+            if speaks_http(first):
+                # Whatever else it sends; that may come in pieces, or not at all.
+                self._last_words(wrong_port_reply(*self._ports))
                 return None
             hello = read_hello(self._transport.source)
-        if not self._credentials.check(hello.user, hello.password):
-            raise authentication_failed(hello.user)
+        user = hello.user or DEFAULT_USER
+        if not self._credentials.check(user, hello.password):
+            raise authentication_failed(user)
         checked_text("database", hello.database)
         return hello
 
@@ -143,8 +155,11 @@ class Connection:
 
     def _say_goodbye(self, error: EngineError) -> None:
         logger.info("A native connection is closed: %s", error)
+        self._last_words(exception_packet(error))
+
+    def _last_words(self, data: bytes) -> None:
         try:
-            self._transport.send(exception_packet(error))
+            self._transport.send(data)
             self._transport.linger()
         except OSError as broken:
             logger.debug("A native connection broke before its last packet: %s", broken)

@@ -126,6 +126,25 @@ def read_hello(source: ByteSource) -> ClientHello:
     return ClientHello(client_name, revision, database, user, password)
 
 
+def speaks_http(first: int) -> bool:
+    """Whether a client that begins with this byte speaks HTTP: methods are words, the first packet's type is 0."""
+    return 0x41 <= first <= 0x5A
+
+
+def wrong_port_reply(port: int, http_port: int) -> bytes:
+    """What a client is told that speaks HTTP on the native port.
+
+    :param port: the one it has come to.
+    :param http_port: the one it should go to.
+    """
+    body = f"Port {port} is for clickhouse-client program.\r\nYou must use port {http_port} for HTTP.\r\n".encode()
+    head = (
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=UTF-8\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
 def server_hello(timezone: str, display_name: str) -> bytes:
     major, minor, patch = SERVER_VERSION
     return b"".join(

@@ -88,6 +88,10 @@ class Transport:
         poll.register(self.sock, select.POLLIN)
         return bool(poll.poll(min(seconds * 1000, _LONGEST_POLL_MS)))
 
+    def first_byte(self) -> int | None:
+        """The first byte of all without taking it; None: the client left without a word."""
+        return None if self.source.exhausted() else self.source.window[self.source.position]
+
     def peek(self) -> int | None:
         """The type of the client's next packet without taking it; None: nothing has come.
 

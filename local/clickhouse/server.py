@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
 import os
 import shutil
@@ -34,7 +35,7 @@ class ServerOptions:
     """How to run a server.
 
     :param directory: its folder, for the data and everything else it writes.
-    :param credentials: the account of its clients.
+    :param credentials: the account of its clients. One without a password is for loopback addresses only.
     :param database: made when it is missing.
     :param timezone: the zone of dates without one, an IANA name.
     :param host: the address to listen on.
@@ -43,6 +44,7 @@ class ServerOptions:
     :param ready_file: written once both ports answer; None for none.
     :param engine: settings of the engine.
     :param limits: what clients may take.
+    :raises ValueError: an account without a password on an address that others can reach.
     """
 
     directory: Path
@@ -55,6 +57,13 @@ class ServerOptions:
     ready_file: Path | None = None
     engine: EngineConfig = field(default_factory=EngineConfig)
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if not self.credentials.needs_password and not _is_loopback(self.host):
+            raise ValueError(
+                f"The account {self.credentials.user!r} has no password, so {self.host!r} must be a loopback address "
+                "such as 127.0.0.1"
+            )
 
 
 class Server:
@@ -93,17 +102,6 @@ class Server:
         engine.execute(f"CREATE DATABASE IF NOT EXISTS {quote_identifier(options.database)}")
         # One gate, whichever way a statement came.
         gate = StatementGate(options.limits)
-        native = NativeServer(
-            engine,
-            options.credentials,
-            options.limits,
-            gate,
-            host=options.host,
-            port=options.tcp_port,
-            timezone=options.timezone,
-            display_name=options.database,
-        )
-        tcp_port = native.start()
         http = HttpServer(
             engine,
             options.credentials,
@@ -113,10 +111,22 @@ class Server:
             port=options.http_port,
             display_name=options.database,
         )
+        http_port = http.start()
+        native = NativeServer(
+            engine,
+            options.credentials,
+            options.limits,
+            gate,
+            host=options.host,
+            port=options.tcp_port,
+            http_port=http_port,
+            timezone=options.timezone,
+            display_name=options.database,
+        )
         try:
-            http_port = http.start()
+            tcp_port = native.start()
         except OSError:
-            native.stop(0)
+            http.stop(0)
             raise
         stack.callback(_stop_listeners, native, http)
         ready = Ready(pid=os.getpid(), http_port=http_port, tcp_port=tcp_port)
@@ -125,6 +135,14 @@ class Server:
             write_ready(options.ready_file, ready)
             stack.callback(options.ready_file.unlink, missing_ok=True)
         return ready
+
+
+def _is_loopback(host: str) -> bool:
+    # A name is none, for what it means may change.
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _stop_listeners(native: NativeServer, http: HttpServer) -> None:
@@ -154,5 +172,7 @@ def serve(options: ServerOptions) -> None:
                 f"(pid {ready.pid}, {seconds:.1f} s)",
                 flush=True,
             )
+        if not options.credentials.needs_password:
+            _log.warning("The account %r has no password", options.credentials.user)
         ended.wait()
         _log.info("Stopping")

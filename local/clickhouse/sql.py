@@ -120,6 +120,14 @@ def _parse_whole(sql: bytes, keyword: str) -> Statement:
     return Statement((sql[:start] + sql[stop:end]).strip(), keyword, fmt.decode(errors="replace"))
 
 
+def creates_temporary(sql: bytes) -> bool:
+    """Whether a statement makes something that lives as long as its session."""
+    words = [token.text for token in itertools.islice(tokenize(sql), 4)]
+    if words[1:3] == ["OR", "REPLACE"]:
+        del words[1:3]
+    return words[:1] in (["CREATE"], ["REPLACE"]) and words[1:2] == ["TEMPORARY"]
+
+
 def selects_input(sql: bytes) -> bool:
     """Whether an insert (without FORMAT and data) is one of ``INSERT ... SELECT ... FROM input('structure')``."""
     cursor = _Cursor(sql)
