@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from local.clickhouse.errors import EngineError
 from local.clickhouse.quoting import quote_identifier, quote_string
-from local.clickhouse.sql import insert_from_file, parse_statement, selects_input, statement_keyword
+from local.clickhouse.sql import creates_temporary, insert_from_file, parse_statement, selects_input, statement_keyword
 
 
 @pytest.mark.parametrize(
@@ -348,6 +348,24 @@ def test_kill_query_means_the_id_that_the_client_gave() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        (b"CREATE TEMPORARY TABLE t (a Int8)", True),
+        (b"/* a */ create or replace\ntemporary view v AS SELECT 1", True),
+        (b"REPLACE TEMPORARY TABLE t (a Int8)", True),
+        (b"CREATE TABLE temporary (a Int8)", False),
+        (b"CREATE TABLE t (a Int8) COMMENT 'CREATE TEMPORARY TABLE'", False),
+        (b"DROP TEMPORARY TABLE t", False),
+        (b"SELECT 1", False),
+        (b"CREATE", False),
+        (b"", False),
+    ],
+)
+def test_what_a_session_is_needed_for(sql: bytes, expected: bool) -> None:
+    assert creates_temporary(sql) is expected
+
+
 @given(st.text(alphabet=string.printable + "'\\`\"한글😀"))
 def test_a_quoted_text_is_one_token(text: str) -> None:
     for quoted in (quote_string(text), quote_identifier(text)):
@@ -377,6 +395,28 @@ def test_data_of_an_insert_is_kept_byte_for_byte(before: bytes, data: bytes) -> 
             27,
             "CANNOT_PARSE",
             "Bad: (at row 1)\n: more.",
+        ),
+        (
+            "Code: 73. DB::Exception: Code: 73. DB::Exception: Code: 73. DB::Exception: Unknown format Nope."
+            " (UNKNOWN_FORMAT) (version 26.9.2.1). (UNKNOWN_FORMAT) (version 26.9.2.1 (official build))."
+            " (UNKNOWN_FORMAT)",
+            73,
+            "UNKNOWN_FORMAT",
+            "Unknown format Nope.",
+        ),
+        (
+            "Code: 6. DB::Exception: Code: 6. DB::Exception: Bad (X) text. (CANNOT_PARSE_TEXT) (version 26.9.2.1):"
+            " While executing Expression. (CANNOT_PARSE_TEXT)",
+            6,
+            "CANNOT_PARSE_TEXT",
+            "Bad (X) text.: While executing Expression.",
+        ),
+        # Another error in it is part of what happened.
+        (
+            "Code: 279. DB::Exception: Code: 210. DB::Exception: No. (NETWORK_ERROR). (ALL_CONNECTION_TRIES_FAILED)",
+            279,
+            "ALL_CONNECTION_TRIES_FAILED",
+            "Code: 210. DB::Exception: No. (NETWORK_ERROR).",
         ),
         ("it broke", 1002, "UNKNOWN_EXCEPTION", "it broke"),
         ("", 1002, "UNKNOWN_EXCEPTION", "The engine failed without saying why."),

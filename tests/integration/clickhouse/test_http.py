@@ -168,6 +168,14 @@ class TestErrors:
         assert (reply.status, reply.headers["x-clickhouse-exception-code"]) == (status, str(code))
         assert reply.text.startswith(f"Code: {code}. DB::Exception: ")
 
+    @pytest.mark.parametrize(
+        "sql", ["SELECT 1 FORMAT Nope", "INSERT INTO FUNCTION null('a Int8') FORMAT Nope x", "SELECT toUInt8('x')"]
+    )
+    def test_an_error_is_told_once(self, http_client: Http, sql: str) -> None:
+        text = http_client.post(sql).text
+        assert text.count("DB::Exception") == text.count("(version ") == 1
+        assert text.rstrip().endswith("(official build))")
+
     def test_get_is_read_only(self, http_client: Http) -> None:
         for sql in ("CREATE TABLE x (a Int8) ENGINE = Memory", "INSERT INTO x VALUES (1)", "SYSTEM FLUSH LOGS"):
             reply = http_client.request("GET", query=sql)
@@ -276,6 +284,15 @@ class TestCompressedReplies:
             "content-encoding" not in http_client.post("SELECT 1", headers=refused, enable_http_compression="1").headers
         )
 
+    @pytest.mark.parametrize("coding", sorted(DECOMPRESS))
+    @pytest.mark.parametrize("sql", ["selec", "SELECT throwIf(number = 3) FROM numbers(9) FORMAT CSV", ""])
+    def test_an_error_is_compressed_like_a_result(self, http_client: Http, coding: str, sql: str) -> None:
+        plain = http_client.post(sql)
+        reply = http_client.post(sql, headers={"Accept-Encoding": coding}, enable_http_compression="1")
+        assert (reply.status, reply.headers["content-encoding"]) == (plain.status, coding)
+        assert DECOMPRESS[coding](reply.body) == plain.body
+        assert plain.body.startswith(b"Code: ")
+
     def test_a_late_error_is_inside_the_compressed_reply(self, http_client: Http) -> None:
         reply = http_client.post(FAILS_LATE, headers={"Accept-Encoding": "gzip"}, enable_http_compression="1")
         assert reply.headers["x-clickhouse-exception-tag"].encode() in gzip.decompress(reply.body)
@@ -291,6 +308,14 @@ class TestSessions:
         assert http_client.ask(asked, session_id=session, session_check="1") == "7\t5"
         assert http_client.ask(asked, session_id=session, max_threads="3") == "7\t3"
         assert http_client.ask(asked, session_id=session) == "7\t5"
+
+    @pytest.mark.parametrize("kind", ["TEMPORARY TABLE", "OR REPLACE TEMPORARY TABLE", "/* a */ temporary table"])
+    def test_a_temporary_table_needs_a_session(self, http_client: Http, kind: str) -> None:
+        reply = http_client.post(f"CREATE {kind} mine (a UInt8)")
+        assert (reply.headers["x-clickhouse-exception-code"], reply.status) == ("113", 500)
+        assert "THERE_IS_NO_SESSION" in reply.text
+        wrong = http_client.post(f"CREATE {kind} mine (")
+        assert wrong.headers["x-clickhouse-exception-code"] == "62"
 
     def test_a_session_serves_one_query_at_a_time(self, http_client: Http, server: Server) -> None:
         session, query_id = str(uuid.uuid4()), str(uuid.uuid4())

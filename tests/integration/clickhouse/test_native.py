@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import http.client
 import secrets
 import socket
 import sys
@@ -380,7 +381,8 @@ def test_many_clients_at_once(server: Server, client: Client, table: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "words", [b"GET / HTTP/1.1\r\n\r\n", b"\x00" + b"\xff" * 64, b"\x00\x01a\x01\x01\xad\xa8\x01\x00\x00\x00"]
+    "words",
+    [b"\x16\x03\x01\x02\x00", b"get", b"\x00" + b"\xff" * 64, b"\x00\x01a\x01\x01\xad\xa8\x01\x00\x00\x00"],
 )
 def test_who_does_not_speak_the_protocol_is_shown_out(server: Server, words: bytes) -> None:
     with socket.create_connection((server.host, server.tcp_port), timeout=DEADLINE_SECONDS) as sock:
@@ -391,6 +393,40 @@ def test_who_does_not_speak_the_protocol_is_shown_out(server: Server, words: byt
             answer += data
     assert answer.startswith(b"\x02")
     assert b"DB::Exception" in answer
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "QUERY"])
+def test_who_speaks_http_is_told_the_port(server: Server, method: str) -> None:
+    connection = http.client.HTTPConnection(server.host, server.tcp_port, timeout=DEADLINE_SECONDS)
+    connection.request(method, "/?query=SELECT+1", body=b"SELECT 1" if method in {"POST", "PUT"} else None)
+    reply = connection.getresponse()
+    assert reply.status == 400
+    words = "" if method == "HEAD" else _wrong_port(server)
+    assert reply.read().decode() == words
+    connection.close()
+
+
+# As the first packet may be cut, and whatever becomes of the rest.
+@pytest.mark.parametrize("words", [b"G", b"PO", b"GET / HT", b"HEAD", b"CONNECT a:1 HTTP/1.1\r\nHost: a"])
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_who_begins_to_speak_http_is_told_the_port(server: Server, words: bytes, goes_on: bool) -> None:
+    with socket.create_connection((server.host, server.tcp_port), timeout=DEADLINE_SECONDS) as sock:
+        sock.sendall(words)
+        if not goes_on:
+            sock.shutdown(socket.SHUT_WR)
+        answer = b""
+        while data := sock.recv(4096):
+            answer += data
+    head, _, body = answer.decode().partition("\r\n\r\n")
+    assert head.startswith("HTTP/1.1 400 ")
+    assert body == _wrong_port(server)
+
+
+def _wrong_port(server: Server) -> str:
+    return (
+        f"Port {server.tcp_port} is for clickhouse-client program.\r\n"
+        f"You must use port {server.http_port} for HTTP.\r\n"
+    )
 
 
 def test_a_client_that_is_gone_before_it_is_served_does_not_end_the_listener(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,6 +447,7 @@ def test_a_client_that_is_gone_before_it_is_served_does_not_end_the_listener(mon
         StatementGate(limits),
         host="127.0.0.1",
         port=0,
+        http_port=0,
         timezone="UTC",
         display_name="d",
     )

@@ -12,23 +12,30 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import clickhouse_connect
 import clickhouse_driver
 import pytest
+from clickhouse_driver.errors import ServerException
 
 from local.clickhouse.testing import Server, running_server
-from tests.integration.clickhouse.plain_http import Http, Reply
+from tests.integration.clickhouse.plain_http import Http, Reply, basic
 from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _ROOT = Path(__file__).resolve().parents[3]
 
 
-def command(*arguments: str, password: str = "secret-word") -> subprocess.CompletedProcess[str]:
+def command(*arguments: str, password: str | None = "secret-word") -> subprocess.CompletedProcess[str]:
     """Run the gateway's command line to its end."""
+    others = {name: value for name, value in os.environ.items() if name != "CLICKHOUSE_PASSWORD"}
     return subprocess.run(
         [sys.executable, "-m", "local.clickhouse", *arguments],
         cwd=_ROOT,
-        env={**os.environ, "CLICKHOUSE_PASSWORD": password},
+        env=others if password is None else {**others, "CLICKHOUSE_PASSWORD": password},
         capture_output=True,
         text=True,
         timeout=60,
@@ -80,17 +87,87 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, option: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "password", "words"),
     [
-        ([], "", "CLICKHOUSE_PASSWORD is not set"),
+        ([], None, "CLICKHOUSE_PASSWORD is not set"),
+        (["--host", "0.0.0.0"], "", "not an IPv4 loopback address"),
         (["--timezone", "Mars/Base"], "x", "Unknown time zone 'Mars/Base'"),
         (["--host", "0.0.0.0"], "x", "not an IPv4 loopback address"),
         (["--http-port", "70000"], "x", "not a port"),
     ],
 )
-def test_a_wrong_start_says_why(tmp_path: Path, arguments: list[str], password: str, words: str) -> None:
+def test_a_wrong_start_says_why(tmp_path: Path, arguments: list[str], password: str | None, words: str) -> None:
     result = command("serve", str(tmp_path), *arguments, password=password)
     assert result.returncode != 0
     assert words in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.fixture(scope="module")
+def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose account is that of a new ClickHouse: default, without a password."""
+    with running_server(tmp_path_factory.mktemp("open"), user="default", password="") as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("headers", "params"),
+    [
+        ({}, {}),
+        ({"X-ClickHouse-User": "default"}, {}),
+        ({"X-ClickHouse-User": "default", "X-ClickHouse-Key": ""}, {}),
+        (basic("default", ""), {}),
+        ({}, {"user": "default"}),
+        ({}, {"user": "default", "password": ""}),
+        ({"Origin": "http://localhost:3000"}, {}),
+    ],
+)
+def test_an_account_without_a_password_is_whoever_does_not_say(
+    open_server: Server, headers: dict[str, str], params: dict[str, str]
+) -> None:
+    http_client = Http(open_server)
+    reply = http_client.request(body="SELECT 1", headers=headers, **params)
+    assert (reply.status, reply.text) == (200, "1\n")
+    # A page elsewhere is told nothing that a browser would let it read.
+    assert "access-control-allow-origin" not in reply.headers
+    assert http_client.request("GET", headers=headers, query="SELECT 2", **params).text == "2\n"
+
+
+@pytest.mark.parametrize(
+    ("headers", "params"),
+    [
+        ({"X-ClickHouse-User": "other"}, {}),
+        ({"X-ClickHouse-Key": "x"}, {}),
+        (basic("default", "x"), {}),
+        (basic("other", ""), {}),
+        ({}, {"password": "x"}),
+        ({}, {"user": "other"}),
+        ({"Origin": "http://example.com"}, {}),
+        ({"Origin": "null"}, {"user": "default"}),
+    ],
+)
+def test_an_account_without_a_password_is_still_one_account(
+    open_server: Server, headers: dict[str, str], params: dict[str, str]
+) -> None:
+    reply = Http(open_server).request(body="SELECT 1", headers=headers, **params)
+    assert (reply.status, reply.headers["x-clickhouse-exception-code"]) == (403, "516")
+
+
+def test_native_clients_need_no_password_either(open_server: Server) -> None:
+    for account in ({}, {"user": "default"}, {"user": ""}, {"user": "default", "password": ""}):
+        with clickhouse_driver.Client(open_server.host, open_server.tcp_port, **account) as client:
+            assert client.execute("SELECT 1") == [(1,)]
+    for account in ({"user": "other"}, {"password": "x"}):
+        with (
+            clickhouse_driver.Client(open_server.host, open_server.tcp_port, **account) as client,
+            pytest.raises(ServerException) as caught,
+        ):
+            client.execute("SELECT 1")
+        assert caught.value.code == 516
+
+
+def test_clients_reach_it_with_their_own_defaults(open_server: Server) -> None:
+    with clickhouse_connect.get_client(host=open_server.host, port=open_server.http_port) as client:
+        assert client.command("SELECT 1") == 1
+    assert "The account 'default' has no password" in open_server.end_of_log()
 
 
 def test_status_and_stop(tmp_path: Path) -> None:
