@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from local.clickhouse.errors import EngineError
-from local.clickhouse.http_codecs import Decoder
+from local.clickhouse.http_codecs import Decoder, request_method
 from local.clickhouse.http_frames import unframe
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ class Body:
         self, read: Callable[[], bytes], *, encoding: str | None = None, is_framed: bool = False, max_bytes: int
     ) -> None:
         pieces = iter(read, b"")
-        if encoding:
-            pieces = _decoded(pieces, Decoder(encoding.strip().lower()))
+        if method := request_method(encoding or ""):
+            pieces = _decoded(pieces, Decoder(method))
         if is_framed:
             pieces = unframe(pieces, max_bytes)
         self._pieces = pieces

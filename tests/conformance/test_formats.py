@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from tests.codings import COMPRESS, DECOMPRESS
+from tests.codings import ALIASES, COMPRESS, DECOMPRESS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.conformance.conftest import Suite
 
@@ -177,6 +177,37 @@ def test_an_insert_may_be_compressed(suite: Suite, empty: str, coding: str, rows
 @pytest.mark.parametrize("coding", sorted(COMPRESS))
 def test_a_statement_may_be_compressed(suite: Suite, coding: str) -> None:
     assert suite.plain.post(COMPRESS[coding](b"SELECT 'x'"), headers={"Content-Encoding": coding}).text == "x\n"
+
+
+@pytest.mark.parametrize("name", [*sorted(COMPRESS), *sorted(ALIASES)])
+@pytest.mark.parametrize("spelled", [str.lower, str.upper, str.title])
+def test_a_body_is_decompressed_by_each_of_the_servers_own_names(
+    suite: Suite, empty: str, name: str, spelled: Callable[[str], str]
+) -> None:
+    body = COMPRESS[ALIASES.get(name, name)](b"".join(b"%d\trow %d\n" % (n, n) for n in range(5_000)))
+    headers = {"Content-Encoding": spelled(name)}
+    reply = suite.plain.data(f"INSERT INTO {empty} (n, s) FORMAT TSV", body, headers=headers)
+    assert reply.code is None, reply.text
+    assert suite.plain.ask(f"SELECT count(), sum(n), max(s) FROM {empty}") == f"5000\t{sum(range(5_000))}\trow 999"
+
+
+@pytest.mark.parametrize("name", ["none", "auto", ""])
+def test_a_body_may_be_said_to_be_plain(suite: Suite, empty: str, name: str) -> None:
+    reply = suite.plain.data(
+        f"INSERT INTO {empty} (n, s) FORMAT TSV", b"7\tplain\n", headers={"Content-Encoding": name}
+    )
+    assert reply.code is None, reply.text
+    assert suite.plain.ask(f"SELECT n, s FROM {empty}") == "7\tplain"
+
+
+@pytest.mark.parametrize("name", ["lz", "NONE", "identity", "x-gzip", "gzip, br", "tar", "zip"])
+def test_an_encoding_that_is_none_of_the_servers_is_refused(suite: Suite, empty: str, name: str) -> None:
+    reply = suite.plain.data(
+        f"INSERT INTO {empty} (n, s) FORMAT TSV", b"7\tplain\n", headers={"Content-Encoding": name}
+    )
+    assert (reply.status, reply.code) == (501, 48)
+    assert name in reply.text
+    assert suite.plain.ask(f"SELECT count() FROM {empty}") == "0"
 
 
 @pytest.mark.parametrize("coding", sorted(COMPRESS))
