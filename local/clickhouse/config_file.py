@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _Settings = TypeVar("_Settings", EngineConfig, Limits)
 
 # Types of the settings as they are written in their classes, and what may stand for them in a file.
-_ACCEPTED: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
-_NOUNS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+_ACCEPTED: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
+_NOUNS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
 _PARAMETER = re.compile(r"^:param (?P<name>\w+): (?P<meaning>.*?)(?=^:|\Z)", re.DOTALL | re.MULTILINE)
 
 

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from local.clickhouse.config import EngineConfig
+from local.clickhouse.confinement import Confinement
 from local.clickhouse.errors import EngineError, engine_errors
 from local.clickhouse.quoting import is_setting_name, quote_identifier, quote_string
+from local.clickhouse.sql import selects_input
 from local.clickhouse.statements import InsertStream, Progress, ResultStream, Stats, Ticket
 
 if TYPE_CHECKING:
@@ -82,9 +84,14 @@ class Engine:
                 raise EngineError(36, "BAD_ARGUMENTS", f"The path {part} must not contain any of ? & # %")
         for folder in (path, spool_dir):
             folder.mkdir(parents=True, exist_ok=True)
-        config.write(config_path)
+        self.folders = config.folders(path)
+        self.folders.make()
+        config.write(config_path, self.folders)
+        self.confinement = Confinement(self.folders.user_files, self.folders.backups, self._canonical)
         self._library = _load_library(timezone)
         self._control = self._connect()
+        # Statements are looked at whole on this connection (see _canonical).
+        self._ask("SET max_query_size = 0")
         self.version = self._ask("SELECT version()")
         if self._ask("SELECT timezone()") != timezone:
             self._control.close()
@@ -233,6 +240,21 @@ class Engine:
             self._sessions -= 1
             self._changed.notify_all()
 
+    def _canonical(self, sql: bytes) -> str:
+        """A statement in the engine's own spelling.
+
+        :raises EngineError: 62 with the parser's message.
+        """
+        quoted = sql.replace(b"\\", b"\\\\").replace(b"'", b"\\'")
+        try:
+            with self._control_lock, engine_errors():
+                result = self._control.query(b"SELECT formatQuerySingleLine('" + quoted + b"')", "TSVRaw").bytes()
+        except EngineError as error:
+            # The statement around it is not the client's.
+            message = error.message.partition(": In scope SELECT formatQuery")[0]
+            raise EngineError(error.code, error.name, message) from error
+        return bytes(result).decode(errors="surrogateescape").removesuffix("\n")
+
     def _kill_in_engine(self, ticket: Ticket) -> bool:
         # The engine gives every statement an id of its own. Ours travels as its log comment. Only a statement that sets
         # that comment itself is found by its text: others may run the same text at the same time.
@@ -296,6 +318,7 @@ class EngineSession:
         database: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         describe: bool = False,
+        trusted: bool = False,
     ) -> ResultStream:
         """Run any statement except an insert whose data is still to come.
 
@@ -307,8 +330,11 @@ class EngineSession:
         :param database: another database for this statement only.
         :param on_progress: called from a thread of the engine about ten times a second; must be quick.
         :param describe: whether to learn the columns of a SELECT ahead of its first row (``ResultStream.columns``).
-        :raises EngineError: whatever the engine refuses before the first row; later errors come from the stream.
+        :param trusted: whether it is the server's own and may name files of the server.
+        :raises EngineError: whatever the engine refuses before the first row, and paths outside the server's folders
+            (``confinement.py``); later errors come from the stream.
         """
+        self.engine.confinement.check("" if trusted else sql, parameters, settings)
         ticket = Ticket(query_id, sql, settings, database, on_progress)
         return ResultStream(self, ticket, sql, fmt, parameters or {}, describe=describe)
 
@@ -327,8 +353,9 @@ class EngineSession:
 
         :param sql: ``INSERT INTO table (columns)``, without FORMAT and data.
         :param fmt: the format of the data. The other parameters are those of :meth:`stream`.
-        :raises EngineError: an unknown table or column, a bad setting.
+        :raises EngineError: an unknown table or column, a bad setting, a path outside the server's folders.
         """
+        self.engine.confinement.check(sql, parameters, settings, is_insert=not selects_input(_bytes(sql)))
         ticket = Ticket(query_id, sql, settings, database, on_progress)
         return InsertStream(self, ticket, sql, fmt, parameters or {})
 
@@ -387,6 +414,10 @@ class EngineSession:
         with engine_errors():
             lines = self.connection.query(sql, "JSONCompactEachRow").bytes().splitlines()
         return [json.loads(line) for line in lines]
+
+
+def _bytes(sql: bytes | str) -> bytes:
+    return sql.encode() if isinstance(sql, str) else sql
 
 
 def _load_library(timezone: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ _FROM_FILE = re.compile(
     r"(?P<format>(?:: While executing \w+)*?): While executing File: data for INSERT was parsed from file\..*",
     re.DOTALL,
 )
+
+
+_DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class EngineError(Exception):
@@ -84,6 +88,18 @@ def authentication_failed(user: str) -> EngineError:
     """The error for a wrong name or password; it does not tell which of the two."""
     message = f"{user}: Authentication failed: password is incorrect, or there is no user with such name."
     return EngineError(516, "AUTHENTICATION_FAILED", message)
+
+
+@contextlib.contextmanager
+def disk_errors() -> Iterator[None]:
+    """Turn what a full disk raises into the error of a server: 243 (NOT_ENOUGH_SPACE)."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_IS_FULL:
+            raise
+        message = f"The data of the request cannot be kept until it is complete: {error.strerror}"
+        raise EngineError(243, "NOT_ENOUGH_SPACE", message) from error
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Self
 
-from local.clickhouse.errors import EngineError
+from local.clickhouse.errors import EngineError, disk_errors
 from local.clickhouse.http_body import MAX_STATEMENT_BYTES
 from local.clickhouse.http_multipart import MultipartReader, boundary_of
 from local.clickhouse.http_request import check_format
@@ -52,7 +52,9 @@ class ExternalTables:
 
     def __exit__(self, *_: object) -> None:
         for table in self._tables:
-            table.file.close()
+            # What a full disk did not take is written once more here, in vain; the file goes all the same.
+            with contextlib.suppress(OSError):
+                table.file.close()
 
     def __bool__(self) -> bool:
         return bool(self._tables)
@@ -92,7 +94,8 @@ class ExternalTables:
         own = {name: value for name, value in settings.items() if name != "readonly"} | {"log_queries": "0"}
 
         def run(sql: bytes | str) -> None:
-            with session.stream(sql, "Null", query_id=query_id, settings=own) as result:
+            # Its data waits in a file of the spool.
+            with session.stream(sql, "Null", query_id=query_id, settings=own, trusted=True) as result:
                 for _ in result:
                     pass
 
@@ -107,11 +110,12 @@ class ExternalTables:
             yield
 
     def _keep(self, name: str, pieces: Iterator[bytes]) -> None:
-        file = tempfile.NamedTemporaryFile(dir=self._spool_dir, prefix="external-")  # noqa: SIM115 - closed at exit
-        self._tables.append(_Table(name, file))
-        for piece in pieces:
-            file.write(piece)
-        file.flush()
+        with disk_errors():
+            file = tempfile.NamedTemporaryFile(dir=self._spool_dir, prefix="external-")  # noqa: SIM115 - closed at exit
+            self._tables.append(_Table(name, file))
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
 
     def _describe(self, table: _Table, request: Request) -> None:
         structure, types, fmt = (

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 from local.clickhouse import http_reply
 from local.clickhouse.config import DEFAULT_USER
-from local.clickhouse.errors import EngineError, authentication_failed
+from local.clickhouse.errors import EngineError, authentication_failed, disk_errors
 from local.clickhouse.http_body import Body
 from local.clickhouse.http_codecs import Encoder, choose_encoding, encoder
 from local.clickhouse.http_exchange import ClientGone, Exchange
@@ -101,7 +101,6 @@ class QueryHandler:
             except EngineError as error:
                 self._fail(error)
             except OSError as error:
-                # Such as a full disk, where the data of inserts waits.
                 _log.exception("Query %s failed", self._request.options.get("query_id"))
                 self._fail(EngineError(1001, "STD_EXCEPTION", f"The server could not go on: {error}"))
         except ClientGone:
@@ -302,10 +301,12 @@ class QueryHandler:
             max_size=_SPOOL_MEMORY_BYTES, dir=str(self._service.engine.spool_dir)
         )
         try:
-            spool.writelines(chunks)
-            spool.seek(0)
+            with disk_errors():
+                spool.writelines(chunks)
+                spool.seek(0)
         except BaseException:
-            spool.close()
+            with contextlib.suppress(OSError):
+                spool.close()
             raise
         return _pieces_of(spool)
 

@@ -10,15 +10,17 @@ import shutil
 import signal
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from local.clickhouse.config import Credentials, EngineConfig
 from local.clickhouse.engine import Engine
 from local.clickhouse.folder import Folder, Ready, write_ready
 from local.clickhouse.http import HttpServer
+from local.clickhouse.landlock import restrict_files
 from local.clickhouse.limits import Limits, StatementGate
 from local.clickhouse.native import NativeServer
+from local.clickhouse.open_files import raise_file_limit
 from local.clickhouse.quoting import quote_identifier
 
 if TYPE_CHECKING:
@@ -153,6 +155,27 @@ def _stop_listeners(native: NativeServer, http: HttpServer) -> None:
     other.join()
 
 
+def _confined(options: ServerOptions) -> ServerOptions:
+    """Have the process, as far as its system can, in its own folders only; user files are its working directory.
+
+    :returns: the options with absolute paths.
+    """
+    ready_file = options.ready_file.absolute() if options.ready_file else None
+    options = replace(options, directory=options.directory.absolute(), ready_file=ready_file)
+    folders = options.engine.folders(options.directory / "data")
+    folders.make()
+    # To the engine, which knows no folder of user files, a path that is not absolute is relative to this one.
+    os.chdir(folders.user_files)
+    # The library opens an engine there for a moment when it is loaded.
+    temporary = options.directory / "tmp"
+    temporary.mkdir(exist_ok=True)
+    os.environ["TMPDIR"] = str(temporary)
+    writable = [options.directory, folders.backups, *([ready_file.parent] if ready_file else [])]
+    if not restrict_files(writable):
+        _log.info("This system has no Landlock: only the paths in statements keep them to the folders of the server.")
+    return options
+
+
 def serve(options: ServerOptions) -> None:
     """Run a server until SIGTERM or SIGINT. Called in the main thread of a process.
 
@@ -160,6 +183,8 @@ def serve(options: ServerOptions) -> None:
     :raises EngineError: the data cannot be opened.
     :raises OSError: a port is taken.
     """
+    raise_file_limit()
+    options = _confined(options)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())

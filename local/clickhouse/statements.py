@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from local.clickhouse.errors import EngineError, engine_errors, without_file
+from local.clickhouse.errors import EngineError, disk_errors, engine_errors, without_file
 from local.clickhouse.quoting import is_parameter_name, quote_string
 from local.clickhouse.sql import insert_from_file, selects_input, statement_keyword
 
@@ -419,9 +419,10 @@ class InsertStream(_Statement):
         self._handle: Any = None
         self._sql = sql.encode() if isinstance(sql, str) else sql
         self._fmt = fmt
-        self._spool = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed in _finish
-            dir=str(session.engine.spool_dir), prefix="insert-"
-        )
+        with disk_errors():
+            self._spool = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed in _finish
+                dir=str(session.engine.spool_dir), prefix="insert-"
+            )
         super().__init__(session, ticket)
         try:
             with engine_errors():
@@ -438,18 +439,20 @@ class InsertStream(_Statement):
     def append(self, data: bytes) -> None:
         """Take the next piece of the data; pieces may be cut anywhere.
 
-        :raises EngineError: 394 when the insert was cancelled.
+        :raises EngineError: 394 when the insert was cancelled; 243 when there is no room for it.
         """
         self._ticket.check()
-        self._spool.write(data)
+        with disk_errors():
+            self._spool.write(data)
 
     def commit(self) -> Stats:
         """Store everything that was appended.
 
         :raises EngineError: the data is malformed or the engine cannot store it.
         """
-        self._spool.flush()
         try:
+            with disk_errors():
+                self._spool.flush()
             with engine_errors():
                 self._ticket.check()
                 # insert_done() reports success even where a constraint, a materialized view or storage refused the
@@ -482,5 +485,7 @@ class InsertStream(_Statement):
             self._connection.insert_cancel(handle)
 
     def _finish(self) -> None:
-        self._spool.close()
+        # What a full disk did not take is written once more here, in vain; the file goes all the same.
+        with contextlib.suppress(OSError):
+            self._spool.close()
         super()._finish()
