@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 import re
 import tomllib
@@ -52,8 +53,8 @@ def explained(settings: type[EngineConfig] | type[Limits]) -> Iterator[tuple[str
         for match in _PARAMETER.finditer(inspect.getdoc(settings) or "")
     }
     for field in fields(settings):
-        default = str(field.default).lower() if isinstance(field.default, bool) else field.default
-        yield f"{field.name} = {default}", meanings.get(field.name, "")
+        # A text, a truth and a number are written in TOML as in JSON.
+        yield f"{field.name} = {json.dumps(field.default)}", meanings.get(field.name, "")
 
 
 def _section(path: Path, section: str, values: Any, settings: type[_Settings]) -> _Settings:

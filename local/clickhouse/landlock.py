@@ -36,6 +36,9 @@ _SYSTEM = (
 )
 
 
+_state = {"restricted": False}
+
+
 def restrict_files(writable: Iterable[Path]) -> bool:
     """Take from this thread, and all that it will start, the access to files that a server does not need.
 
@@ -60,9 +63,15 @@ def restrict_files(writable: Iterable[Path]) -> bool:
             _allow(ruleset, path, handled & _READ)
         _allow(ruleset, Path("/dev"), handled & (_READ | _WRITE_FILE | _TRUNCATE))
         _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        return _call(_RESTRICT_SELF, ruleset, 0) == 0
+        _state["restricted"] = _call(_RESTRICT_SELF, ruleset, 0) == 0
+        return _state["restricted"]
     finally:
         os.close(ruleset)
+
+
+def is_restricted() -> bool:
+    """Whether this process is behind the wall."""
+    return _state["restricted"]
 
 
 def _readable() -> Iterable[Path]:

@@ -17,11 +17,12 @@ from local.clickhouse.config import Credentials, EngineConfig
 from local.clickhouse.engine import Engine
 from local.clickhouse.folder import Folder, Ready, write_ready
 from local.clickhouse.http import HttpServer
-from local.clickhouse.landlock import restrict_files
+from local.clickhouse.landlock import is_restricted, restrict_files
 from local.clickhouse.limits import Limits, StatementGate
 from local.clickhouse.native import NativeServer
 from local.clickhouse.open_files import raise_file_limit
 from local.clickhouse.quoting import quote_identifier
+from local.clickhouse.strays import put_strays_aside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,6 +102,7 @@ class Server:
         shutil.rmtree(folder.path / "spool", ignore_errors=True)
         engine = Engine.open(folder.path, timezone=options.timezone, config=options.engine)
         stack.callback(engine.close, 1.0)
+        put_strays_aside(engine, is_walled=is_restricted())
         engine.execute(f"CREATE DATABASE IF NOT EXISTS {quote_identifier(options.database)}")
         # One gate, whichever way a statement came.
         gate = StatementGate(options.limits)

@@ -34,11 +34,13 @@ class UserFiles:
             return False
         glob = _GLOB.search(path)
         if glob is None:
-            return self._is_inside(path) and self._tree_is_inside(os.path.join(os.getcwd(), path))
+            return self._is_inside(path) and self._tree_is_inside(path, None)
         fixed = path[: glob.start()].rpartition("/")[0] or ("/" if path.startswith("/") else "")
+        pattern = path[len(fixed) :].strip("/")
+        depth = None if "**" in pattern else pattern.count("/") + 1
         # What a pattern with a way up in it matches cannot be told.
         has_way_up = re.search(r"(?:^|[/{,])\.\.(?:[/},]|$)", path) is not None
-        return not has_way_up and self._is_inside(fixed) and self._tree_is_inside(os.path.join(os.getcwd(), fixed))
+        return not has_way_up and self._is_inside(fixed) and self._tree_is_inside(fixed, depth)
 
     def allows_name(self, name: str) -> bool:
         """Whether a table of this name would not be a file outside: the engine takes such names for paths."""
@@ -56,16 +58,26 @@ class UserFiles:
         # The engine cuts `..` out of the text, the system follows it: both must end inside.
         return all(part == root or part.startswith(f"{root}/") for part in (real, _normal(path, self.root, root)))
 
-    def _tree_is_inside(self, path: str) -> bool:
-        """Whether no link at or below an existing path leads out. A file with other names may be one from outside."""
+    def _tree_is_inside(self, path: str, depth: int | None) -> bool:
+        """Whether no link at or below an existing path leads out. A file with other names may be one from outside.
+
+        :param depth: how many levels below it are meant; None for all.
+        """
+        path = os.path.join(os.getcwd(), path)
         if not os.path.isdir(path):
             return not _has_other_names(path)
-        for folder, folders, files in os.walk(path):
-            for name in (*folders, *files):
-                entry = os.path.join(folder, name)
-                if (os.path.islink(entry) and not self._is_inside(entry)) or _has_other_names(entry):
-                    return False
-        return True
+        if depth == 0:
+            return True
+        with os.scandir(path) as entries:
+            return all(self._entry_is_inside(entry, depth) for entry in entries)
+
+    def _entry_is_inside(self, entry: os.DirEntry[str], depth: int | None) -> bool:
+        if entry.is_symlink() and not self._is_inside(entry.path):
+            return False
+        # With all levels to look at, a link to a folder is no way down: that folder is looked at in its own place.
+        if entry.is_dir(follow_symlinks=depth is not None):
+            return self._tree_is_inside(entry.path, None if depth is None else depth - 1)
+        return not _has_other_names(entry.path)
 
 
 def is_file_url(text: str) -> bool:

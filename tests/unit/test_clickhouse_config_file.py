@@ -79,3 +79,15 @@ def test_text_in_another_encoding_is_refused(path: Path) -> None:
     path.write_bytes(b"# \xff\n")
     with pytest.raises(ConfigError, match="this is no TOML"):
         read_config(path)
+
+
+def test_backups_lie_in_the_data_folder_or_where_the_file_says(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    file = tmp_path / "server.toml"
+    file.write_text(f'[engine]\nbackups_path = "{tmp_path}/elsewhere"\n', encoding="utf-8")
+    assert EngineConfig().folders(data).backups == data / "backups"
+    assert read_config(file)[0].folders(data).backups == tmp_path / "elsewhere"
+    for value, message in (("5", "must be a text, not 5"), ('" "', "must not be empty")):
+        file.write_text(f"[engine]\nbackups_path = {value}\n", encoding="utf-8")
+        with pytest.raises(ConfigError, match=message):
+            read_config(file)
