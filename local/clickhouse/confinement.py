@@ -7,7 +7,9 @@ what cannot be told is refused.
 
 from __future__ import annotations
 
+import mmap
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from local.clickhouse.canonical import Kind, calls, constant, parameter_of, tokenize, unescape
@@ -16,10 +18,10 @@ from local.clickhouse.user_files import UserFiles, is_file_url, url_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from local.clickhouse.canonical import Call, Token
 
+_SYNTAX_ERROR = 62
 _BAD_ARGUMENTS = (36, "BAD_ARGUMENTS")
 _DATABASE_ACCESS_DENIED = (291, "DATABASE_ACCESS_DENIED")
 _PATH_ACCESS_DENIED = (481, "PATH_ACCESS_DENIED")
@@ -68,10 +70,13 @@ _PATH_SETTINGS = frozenset(
 )
 _SCHEMA_SOURCE = "format_schema_source"
 
+# More data than this is not read as expressions.
+_MAX_VALUES_BYTES = 1024 * 1024
+
 # A statement without any of these is nobody's business here. Escapes and typographic quotes can hide a name.
 _SUSPICIOUS = re.compile(
     rb"file|url|sqlite|rocksdb|local|iceberg|deltalake|hudi|paimon|datalake|alias|buffer|distributed|loop|remote"
-    rb"|arrowstream|python|eval|queryrunner|disk|source|executable|library|format_schema|format_template"
+    rb"|arrowstream|python|format\s*\(|eval|queryrunner|disk|source|executable|library|format_schema|format_template"
     rb"|output_format_schema|collection|attach|backup|restore|param_|:\s*identifier"
     rb"|\xe2\x80[\x98-\x9f]|[`\"][^`\"]*(?:[\\/]|\.\.)",
     re.IGNORECASE,
@@ -116,6 +121,30 @@ class Confinement:
             canonical = self._canonical(text + b"\n VALUES" if is_insert else text)
             _Statement(self, tokenize(canonical), parameters or {}).check()
 
+    def check_values(self, path: str) -> bool:
+        """Check data of the format Values, whose values may be expressions, with subqueries even.
+
+        :param path: a file with the data.
+        :returns: whether expressions in it may be evaluated: what cannot be read as one here must be literals.
+        :raises EngineError: an expression names a path outside.
+        """
+        with Path(path).open("rb") as file:
+            if not file.seek(0, 2):
+                return True
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                if not _SUSPICIOUS.search(data):
+                    return True
+                text = data[: _MAX_VALUES_BYTES + 1].strip(b" \t\r\n;,")
+        if len(text) > _MAX_VALUES_BYTES:
+            return False
+        try:
+            self.check(b"SELECT " + text)
+        except EngineError as error:
+            if error.code != _SYNTAX_ERROR:
+                raise
+            return False
+        return True
+
     def check_canonical(self, canonical: str) -> None:
         """Check a statement that is in the engine's own spelling."""
         _Statement(self, tokenize(canonical), {}).check()
@@ -125,7 +154,7 @@ class Confinement:
         try:
             self.check(text)
         except EngineError as error:
-            if error.code != 62:
+            if error.code != _SYNTAX_ERROR:
                 raise
             self.check(f"SELECT 1 WHERE {text}")
 
@@ -247,7 +276,10 @@ class _Statement:
     def _check_paths(self, call: Call) -> None:
         is_engine = call.before == (Kind.SYMBOL, "=")
         known = _ENGINES if is_engine else _FUNCTIONS
-        if call.name in known:
+        if call.name == "format":
+            self._check_format(call)
+        elif call.name in known:
+            self._check_values_format(call, known[call.name][0])
             self._check_path(call, *known[call.name])
         if _ANYWHERE.fullmatch(call.name):
             self._check_strings(call.tokens, call.name)
@@ -319,6 +351,29 @@ class _Statement:
                 if token.kind is Kind.STRING:
                     self._confinement.check_text(token.text)
                     self._confinement.check_name(token.text)
+
+    def _check_format(self, call: Call) -> None:
+        """Check the data of format(Values, ...), which may be expressions."""
+        fmt = constant(call.arguments[0], self._parameters, may_be_name=True) if call.arguments else ""
+        if fmt is not None and fmt.lower() != "values":
+            return
+        data = constant(call.arguments[-1], self._parameters)
+        if data is None:
+            _refuse(_BAD_ARGUMENTS, "Format and data of format must be constants here.")
+        self._confinement.check(f"SELECT {data.strip(' ;,')}")
+
+    def _check_values_format(self, call: Call, position: int) -> None:
+        """Refuse files in the format Values: they may hold expressions, which nobody looks at.
+
+        :param position: that of the path.
+        """
+        arguments = call.arguments
+        format_at = 0 if call.name == "file" and position else position + 1
+        texts = [constant(argument, self._parameters, may_be_name=True) for argument in arguments]
+        is_hidden = format_at < len(texts) and texts[format_at] is None
+        if is_hidden or any(text and re.search(r"(?:^|\.)values$", text.strip(), re.IGNORECASE) for text in texts):
+            message = "must be a constant here, and not Values, which may hold expressions."
+            _refuse(_BAD_ARGUMENTS, f"The format of {call.name} {message}")
 
     def _check_disk(self, call: Call) -> None:
         """Refuse disks that a statement makes on this host, as a server does that has no folder for them."""

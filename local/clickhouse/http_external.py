@@ -14,6 +14,7 @@ from local.clickhouse.http_multipart import MultipartReader, boundary_of
 from local.clickhouse.http_request import check_format
 from local.clickhouse.quoting import quote_identifier, quote_string
 from local.clickhouse.sql import insert_from_file
+from local.clickhouse.statements import LITERALS_ONLY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -91,7 +92,9 @@ class ExternalTables:
         :raises EngineError: 57 when the session has a temporary table of that name; what the engine finds in the data.
         """
         # Reading is allowed to who may only read: these tables are the client's own.
-        own = {name: value for name, value in settings.items() if name != "readonly"} | {"log_queries": "0"}
+        # Literals only: what is in the files is data, and is not looked at as a statement is.
+        own = {name: value for name, value in settings.items() if name != "readonly"}
+        own |= {"log_queries": "0", **LITERALS_ONLY}
 
         def run(sql: bytes | str) -> None:
             # Its data waits in a file of the spool.

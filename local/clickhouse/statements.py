@@ -48,6 +48,12 @@ _DESCRIBE_SETTINGS = (
     b" SETTINGS print_pretty_type_names = 0, log_queries = 0, log_comment = '',"
     b" max_execution_time = 5, timeout_overflow_mode = 'throw'"
 )
+_VALUES_SETTINGS_PREFIX = b"input_format_values_"
+# The format Values without expressions.
+LITERALS_ONLY = {
+    "input_format_values_interpret_expressions": "0",
+    "input_format_values_deduce_templates_of_expressions": "0",
+}
 _QUERY_WAS_CANCELLED = 394
 # More than a statement is described for.
 _DESCRIBING_SECONDS = 10.0
@@ -458,6 +464,7 @@ class InsertStream(_Statement):
                 # insert_done() reports success even where a constraint, a materialized view or storage refused the
                 # rows; a statement that reads the data itself reports what went wrong.
                 self._abandon()
+                self._confine_values()
                 sql = insert_from_file(self._sql, self._spool.name, self._fmt)
                 result = self._connection.query(sql, "Null")
         except EngineError as error:
@@ -470,6 +477,17 @@ class InsertStream(_Statement):
         self.stats.read_bytes = self.stats.written_bytes = result.bytes_written()
         self._finish()
         return self.stats
+
+    def _confine_values(self) -> None:
+        """Have the engine take literals only where expressions in the data could not be looked at."""
+        if self._fmt.lower() != "values" or self._session.engine.confinement.check_values(self._spool.name):
+            return
+        if _VALUES_SETTINGS_PREFIX in self._sql:
+            message = "Expressions in this data cannot be checked here, so the statement must not switch them on."
+            raise EngineError(344, "SUPPORT_IS_DISABLED", message)
+        # Undone with the settings of the statement.
+        self._ticket.settings.update(LITERALS_ONLY)
+        self._session.apply_settings(LITERALS_ONLY)
 
     def _set_parameters(self, parameters: Mapping[str, str]) -> None:
         # send_insert takes none, but a connection can hold them.

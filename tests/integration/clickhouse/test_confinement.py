@@ -233,6 +233,62 @@ def test_streamed_inserts_stay_inside(place: _Place) -> None:
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        "file('@OUT/secret.csv')",
+        "upper(`f\\x69le`('@OUT/secret.csv'))",
+        "(SELECT line FROM file('@OUT/secret.csv', 'LineAsString'))",
+        "(SELECT * FROM `@OUT/secret.csv`)",
+    ],
+)
+def test_expressions_among_inserted_values_stay_inside(place: _Place, value: str) -> None:
+    place.http.ask("CREATE OR REPLACE TABLE words (s String) ENGINE = Memory")
+    rows = place.fill(f"('a'), ({value})")
+    # Beyond a size the data is not read as expressions at all.
+    large = f"{rows}, " + ", ".join(f"('file {number}')" for number in range(100_000))
+    for data, code in ((rows, "291"), (large, "344")):
+        inline = place.http.post(f"INSERT INTO words VALUES {data}")
+        beside = place.http.request(body=data, query="INSERT INTO words VALUES", database=place.server.database)
+        for reply in (inline, beside):
+            assert reply.headers["x-clickhouse-exception-code"] == code, reply.text
+            assert _SECRET not in reply.text
+        switched = place.http.post(
+            f"INSERT INTO words SETTINGS input_format_values_interpret_expressions = 1 VALUES {data}"
+        )
+        assert switched.headers["x-clickhouse-exception-code"] == code
+    with connected(place.server) as client, pytest.raises(DriverError) as raised:
+        client.execute(f"INSERT INTO test.words SELECT * FROM format(Values, 's String', $${rows}$$)")
+    assert getattr(raised.value, "code", None) == 291
+    assert place.http.ask("SELECT count() FROM words") == "0"
+
+
+def test_expressions_and_suspicious_words_among_inserted_values_are_stored(place: _Place) -> None:
+    http = place.http
+    http.ask("CREATE OR REPLACE TABLE words (s String) ENGINE = Memory")
+    http.ask("INSERT INTO words VALUES ('file(\\'/etc/passwd\\')'), (concat('local', ' ', 'source')), (lower('/ETC'));")
+    http.ask("INSERT INTO words VALUES " + ", ".join(f"('file(\\'{number}\\')')" for number in range(100_000)))
+    http.ask("INSERT INTO words VALUES (concat('a', 'b'))")
+    expected = "100004\tfile('/etc/passwd')"
+    found = http.ask("SELECT count(), anyIf(s, s LIKE '%passwd%') FROM words FORMAT TSVRaw")
+    assert found == expected
+    assert (
+        http.ask("SELECT groupArraySorted(3)(s) FROM words WHERE s NOT LIKE 'file%'") == "['/etc','ab','local source']"
+    )
+
+
+def test_files_of_expressions_are_not_read(place: _Place) -> None:
+    for sql in (
+        "SELECT * FROM file('rows.csv', 'Values', 's String')",
+        "SELECT * FROM file('rows.csv', {f:String}, 's String')",
+        "SELECT * FROM file('rows.values')",
+        "CREATE TABLE v (s String) ENGINE = File(Values, 'rows.csv')",
+        "SELECT * FROM format({f:String}, 's String', concat('1', '2'))",
+    ):
+        reply = place.http.post(sql, param_f="Values")
+        assert reply.headers["x-clickhouse-exception-code"] == "36", (sql, reply.text)
+
+
+@pytest.mark.parametrize(
     ("sql", "parameters"),
     [
         ("SELECT * FROM file({p:String}, 'LineAsString')", {"param_p": "@OUT/secret.csv"}),
@@ -305,11 +361,11 @@ def test_files_of_users_are_written_and_used_by_tables(place: _Place) -> None:
     http.ask("CREATE DATABASE lite ENGINE = SQLite('lite.db')")
     http.ask(
         place.fill(
-            "CREATE DICTIONARY words (a UInt64, b String) PRIMARY KEY a "
+            "CREATE DICTIONARY of_file (a UInt64, b String) PRIMARY KEY a "
             "SOURCE(FILE(PATH '@IN/rows.csv' FORMAT 'CSV')) LAYOUT(FLAT()) LIFETIME(0)"
         )
     )
-    assert http.ask("SELECT dictGet('words', 'b', 2)") == "two"
+    assert http.ask("SELECT dictGet('of_file', 'b', 2)") == "two"
 
 
 def test_the_folders_in_use_are_those_that_the_server_shows(place: _Place) -> None:

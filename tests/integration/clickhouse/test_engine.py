@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import threading
@@ -232,6 +233,62 @@ def test_a_large_insert_is_stored_whole(session: EngineSession, table: str) -> N
             insert.append(rows)
         insert.commit()
     assert count(session, table) == 10 * (_BLOCK_ROWS // 4)
+
+
+class _FullDisk:
+    """A spool file whose disk takes so much, and no more."""
+
+    def __init__(self, file: Any, room: int, error: int) -> None:
+        self._file = file
+        self._room = room
+        self._error = error
+        self.name = file.name
+
+    def write(self, data: bytes) -> int:
+        self._room -= len(data)
+        if self._room < 0:
+            self._fail()
+        return int(self._file.write(data))
+
+    def flush(self) -> None:
+        self._fail()
+
+    def close(self) -> None:
+        self._file.close()
+        self._fail()
+
+    def _fail(self) -> None:
+        raise OSError(self._error, os.strerror(self._error))
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("room", [0, 100, 1_000_000])
+def test_an_insert_without_room_for_its_data_has_the_error_of_a_server(
+    session: EngineSession, table: str, room: int, error: int
+) -> None:
+    insert = session.insert(f"INSERT INTO {table} (a, b)", "CSV", query_id="full")
+    insert._spool = _FullDisk(insert._spool, room, error)  # type: ignore[assignment]
+
+    def store() -> None:
+        for number in range(50):
+            insert.append(b"%d,x\n" % number)
+        insert.commit()
+
+    with insert, pytest.raises(EngineError) as caught:
+        store()
+    assert (caught.value.code, caught.value.name) == (243, "NOT_ENOUGH_SPACE")
+    assert os.strerror(error) in caught.value.message
+    assert count(session, table) == 0
+    assert session.engine.running() == []
+    assert list(session.engine.spool_dir.iterdir()) == []
+
+
+def test_another_fault_of_the_disk_stays_what_it_is(session: EngineSession, table: str) -> None:
+    insert = session.insert(f"INSERT INTO {table} (a, b)", "CSV", query_id="broken")
+    insert._spool = _FullDisk(insert._spool, 0, errno.EIO)  # type: ignore[assignment]
+    with insert, pytest.raises(OSError, match="Input/output error"):
+        insert.append(b"1,x\n")
+    assert session.engine.running() == []
 
 
 @pytest.mark.parametrize(("fmt", "data"), [("CSV", b"1,x\ntwo,y\n"), ("JSONEachRow", b'{"a":1}{"a":')])
