@@ -245,7 +245,7 @@ def test_expressions_among_inserted_values_stay_inside(place: _Place, value: str
     place.http.ask("CREATE OR REPLACE TABLE words (s String) ENGINE = Memory")
     rows = place.fill(f"('a'), ({value})")
     # Beyond a size the data is not read as expressions at all.
-    large = f"{rows}, " + ", ".join(f"('file {number}')" for number in range(100_000))
+    large = f"{rows}, " + ", ".join(f"('file {number}')" for number in range(70_000))
     for data, code in ((rows, "291"), (large, "344")):
         inline = place.http.post(f"INSERT INTO words VALUES {data}")
         beside = place.http.request(body=data, query="INSERT INTO words VALUES", database=place.server.database)
@@ -352,7 +352,7 @@ def test_files_of_users_are_written_and_used_by_tables(place: _Place) -> None:
     assert (place.files / "named.csv").read_text() == "9\n"
     http.ask("CREATE TABLE own (a UInt8) ENGINE = File(CSV)")
     http.ask("INSERT INTO own VALUES (10)")
-    assert http.ask("SELECT a FROM named UNION ALL SELECT a FROM own ORDER BY a") == "9\n10"
+    assert http.ask("SELECT sum(a) FROM (SELECT a FROM named UNION ALL SELECT a FROM own)") == "19"
     http.ask("CREATE VIEW seen AS SELECT * FROM file('named.csv', 'CSV', 'a UInt8')")
     assert http.ask("SELECT * FROM seen") == "9"
     http.ask(place.fill("CREATE TABLE rocks (a UInt8, b UInt8) ENGINE = EmbeddedRocksDB(0, '@IN/rocks') PRIMARY KEY a"))
