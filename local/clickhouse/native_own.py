@@ -15,12 +15,21 @@ if TYPE_CHECKING:
 OWN_SETTINGS = {"print_pretty_type_names": "0", "log_queries": "0"}
 
 
-def own_stream(session: EngineSession, sql: bytes, fmt: str, settings: Mapping[str, str] | None = None) -> ResultStream:
+def own_stream(
+    session: EngineSession,
+    sql: bytes,
+    fmt: str,
+    settings: Mapping[str, str] | None = None,
+    *,
+    trusted: bool = False,
+) -> ResultStream:
     """The result of a statement.
 
     :param settings: beside those of every own statement, which win.
+    :param trusted: whether it names files of the server, and nothing that a client wrote can be more than a value in it.
     """
-    return session.stream(sql, fmt, query_id=str(uuid.uuid4()), settings={**(settings or {}), **OWN_SETTINGS})
+    own = {**(settings or {}), **OWN_SETTINGS}
+    return session.stream(sql, fmt, query_id=str(uuid.uuid4()), settings=own, trusted=trusted)
 
 
 def own_rows(session: EngineSession, sql: bytes, settings: Mapping[str, str] | None = None) -> list[list[str]]:

@@ -12,6 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from local.clickhouse.errors import disk_errors
 from local.clickhouse.native_own import own_rows, own_stream
 from local.clickhouse.quoting import quote_identifier, quote_string
 
@@ -114,9 +115,10 @@ def blocks_from_text(session: EngineSession, columns: Columns, text: bytes) -> I
     declared = zip(names, columns, strict=True)
     structure = ", ".join(f"{quote_identifier(name)} {type_name}" for name, (_, type_name) in declared)
     with tempfile.NamedTemporaryFile(dir=str(session.engine.spool_dir), prefix="result-") as spool:
-        spool.write(text)
-        spool.flush()
+        with disk_errors():
+            spool.write(text)
+            spool.flush()
         source = ", ".join((quote_string(spool.name), quote_string(TEXT_FORMAT), quote_string(structure)))
         sql = b"SELECT * FROM file(" + source.encode("utf-8", "surrogateescape") + b")"
-        with own_stream(session, sql, "Native", _READ_SETTINGS) as stream:
+        with own_stream(session, sql, "Native", _READ_SETTINGS, trusted=True) as stream:
             yield from stream
