@@ -26,7 +26,7 @@ def own_stream(
     """The result of a statement.
 
     :param settings: beside those of every own statement, which win.
-    :param trusted: whether it names files of the server, and nothing that a client wrote can be more than a value in it.
+    :param trusted: whether it names files of the server; then nothing of a client may be more than a value in it.
     """
     own = {**(settings or {}), **OWN_SETTINGS}
     return session.stream(sql, fmt, query_id=str(uuid.uuid4()), settings=own, trusted=trusted)
