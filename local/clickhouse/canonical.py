@@ -130,7 +130,7 @@ def constant(argument: Sequence[Token], parameters: Mapping[str, str], *, may_be
     if len(argument) == 1 and (argument[0].kind is Kind.STRING or (may_be_name and argument[0].is_identifier)):
         return argument[0].text
     name = parameter_of(argument)
-    return unescape(parameters[name]) if name in parameters else None
+    return unescape(parameters[name]) if name is not None and name in parameters else None
 
 
 def parameter_of(argument: Sequence[Token]) -> str | None:

@@ -251,7 +251,7 @@ class _Statement:
                 self._confinement.check_name(token.text)
         for index, token in enumerate(self._tokens):
             parameter = parameter_of(self._tokens[index : index + 5]) if token == (Kind.SYMBOL, "{") else None
-            if parameter in self._parameters:
+            if parameter is not None and parameter in self._parameters:
                 if self._tokens[index + 3].text.upper() == "IDENTIFIER":
                     self._confinement.check_name(unescape(self._parameters[parameter]))
             elif self._keyword == "SET" and token.text.startswith("param_") and index + 2 < len(self._tokens):
@@ -344,7 +344,9 @@ class _Statement:
             _refuse(_DICTIONARY_ACCESS_DENIED, message)
         if call.name == "file":
             pairs = zip(call.tokens, call.tokens[1:], strict=False)
-            paths = [value.text for key, value in pairs if key.is_word("PATH") and value.kind is Kind.STRING]
+            paths: list[str | None] = [
+                value.text for key, value in pairs if key.is_word("PATH") and value.kind is Kind.STRING
+            ]
             for path in paths or [None]:
                 self._confinement.check_path(path, "a dictionary", _PATH_ACCESS_DENIED)
         elif call.name in _QUERY_SOURCES:

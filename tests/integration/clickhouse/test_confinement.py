@@ -245,7 +245,7 @@ def test_expressions_among_inserted_values_stay_inside(place: _Place, value: str
     place.http.ask("CREATE OR REPLACE TABLE words (s String) ENGINE = Memory")
     rows = place.fill(f"('a'), ({value})")
     # Beyond a size the data is not read as expressions at all.
-    large = f"{rows}, " + ", ".join(f"('file {number}')" for number in range(70_000))
+    large = f"{rows}, " + ", ".join(f"('file {number}')" for number in range(100_000))
     for data, code in ((rows, "291"), (large, "344")):
         inline = place.http.post(f"INSERT INTO words VALUES {data}")
         beside = place.http.request(body=data, query="INSERT INTO words VALUES", database=place.server.database)

@@ -268,7 +268,7 @@ def test_a_request_that_comes_in_drops_is_as_good_as_any(target: Target, message
             _encoded(b"lz4", lz4.frame.compress(_ROWS, content_checksum=True)[:-4] + bytes(4)),
             id="an LZ4 body with a wrong checksum",
         ),
-        pytest.param(_encoded(b"br", _ROWS), id="an unknown encoding"),
+        pytest.param(_encoded(b"rot13", _ROWS), id="an unknown encoding"),
         pytest.param(_post(_INSERT, _BLOCK), id="data of another format"),
     ],
 )
