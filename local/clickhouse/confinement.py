@@ -135,9 +135,9 @@ class Confinement:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 if not _may_read_files(data):
                     return True
-                text = data[: _MAX_VALUES_BYTES + 1].strip(b" \t\r\n;,")
-        if len(text) > _MAX_VALUES_BYTES:
-            return False
+                if len(data) > _MAX_VALUES_BYTES:
+                    return False
+                text = data[:].strip(b" \t\r\n;,")
         try:
             self.check(b"SELECT " + text)
         except EngineError as error:
