@@ -239,7 +239,12 @@ def figures(fields: dict[str, Any], metrics: Sequence[str]) -> dict[str, float]:
     return {name: float(fields[name]) for name in metrics}
 
 
-@settings(deadline=None, phases=[Phase.explicit, Phase.generate], max_examples=examples(4), suppress_health_check=list(HealthCheck))
+@settings(
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    max_examples=examples(4),
+    suppress_health_check=list(HealthCheck),
+)
 @example(
     pages=[
         {"key": (name, 0, b"iOS"), "device": 0, "log_type": 1048580, "loading_time": 50, "intervaltime": None}
