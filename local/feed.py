@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _INTERVAL_MS = 1000
 _REPORT_EVERY_MS = 60_000
+# A clock that is corrected by less is waited for; one that was set back by more, perhaps for hours, is not.
+_LARGEST_WAIT_MS = 5_000
 
 
 class Feed:
@@ -65,12 +67,13 @@ class Feed:
         reported = Totals()
         totals = self._sender.totals
         sent = 0
-        while (seconds is None or sent < seconds) and not self._wait_until(start_ms + _INTERVAL_MS):
-            if not self._send(start_ms):
+        while (seconds is None or sent < seconds) and (due_ms := self._wait_for_interval(start_ms)) is not None:
+            if not self._send(due_ms):
                 break
-            start_ms += _INTERVAL_MS
+            start_ms = due_ms + _INTERVAL_MS
             sent += 1
             now_ms = self._clock.now_ms()
+            reported_ms = min(reported_ms, now_ms)
             if now_ms - reported_ms >= _REPORT_EVERY_MS:
                 self._report(_progress(totals, reported, (now_ms - reported_ms) / 1000))
                 reported_ms, reported = now_ms, Totals(dict(totals.rows), totals.repeated)
@@ -86,12 +89,20 @@ class Feed:
             self._heartbeat.touch()
         return True
 
-    def _wait_until(self, instant_ms: int) -> bool:
-        """Wait for the instant, if it is not past already. True when the feed was told to end."""
-        while (left_ms := instant_ms - self._clock.now_ms()) > 0:
-            if self._clock.pause(left_ms / 1000):
-                return True
-        return self._clock.pause(0)
+    def _wait_for_interval(self, start_ms: int) -> int | None:
+        """Wait for the end of the interval, if it is not past already.
+
+        :return: the start of the interval to send, another one where the clock was set back; None when the feed was
+            told to end.
+        """
+        while (left_ms := start_ms + _INTERVAL_MS - self._clock.now_ms()) > 0:
+            ahead_ms = left_ms - _INTERVAL_MS
+            if ahead_ms > _LARGEST_WAIT_MS:
+                self._report(f"the clock was set back by {ahead_ms / 1000:,.0f} s: the feed goes on from there")
+                start_ms -= ahead_ms
+            elif self._clock.pause(left_ms / 1000):
+                return None
+        return None if self._clock.pause(0) else start_ms
 
 
 def _progress(totals: Totals, before: Totals, seconds: float) -> str:

@@ -169,7 +169,8 @@ class LiveTraffic:
     def batch(self, start_ms: int, end_ms: int) -> list[Delivery]:
         """The inserts of an interval, to be sent at its end or later, in this order.
 
-        :param start_ms: since 1970-01-01 UTC; not before the end of the interval that was asked for last.
+        :param start_ms: since 1970-01-01 UTC; not before the end of the interval that was asked for last, except where
+            the clock was set back: a row of which the repeat is due then waits for it.
         :param end_ms: the first millisecond after it.
         :raises ValueError: it is empty or longer than LONGEST_MS.
         """

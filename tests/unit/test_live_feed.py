@@ -481,6 +481,38 @@ def test_a_line_a_minute_tells_the_rate(tmp_path: Path) -> None:
     assert " in 60 s (2" in minutes[0]
 
 
+@pytest.mark.parametrize("step", [-3, -5, -60, -3600, -86_400 * 2])
+def test_a_clock_that_is_set_back_is_followed_and_a_corrected_one_is_waited_for(tmp_path: Path, step: int) -> None:
+    time = FakeTime()
+    tables = FakeTables()
+    running, _, said = feed(tables, tmp_path / "ledger", time=time)
+    real = time.pause
+    stepped_at = START_MS + 10_000
+
+    def pause(seconds: float) -> bool:
+        result = real(seconds)
+        if time.ms >= stepped_at and tables.stepped is None:
+            tables.stepped = time.ms
+            time.ms += step * 1000
+        return result
+
+    tables.stepped = None
+    running._clock = Clock(now_ms=lambda: time.ms, pause=pause)
+    running.run(40)
+
+    assert tables.stepped is not None
+    # Forty intervals of a second took forty seconds, and the correction's where that was waited for.
+    elapsed = time.ms - (tables.stepped + step * 1000) + tables.stepped - START_MS
+    waited = -step if step >= -5 else 0
+    assert 40 + waited - 1 <= elapsed / 1000 <= 40 + waited + 2
+    told = [line for line in said if "was set back by" in line]
+    assert len(told) == (step < -5)
+    if step < -5:
+        assert f"by {-step - 1:,} s" in told[0] or f"by {-step:,} s" in told[0]
+    assert max(Counter(tables.rows).values()) == 1, "no row is sent twice"
+    assert len({key for _, key, _ in tables.rows}) > 0.95 * len(tables.rows), "what came after is not what came before"
+
+
 def test_the_heartbeat_is_touched_by_complete_intervals_alone(tmp_path: Path) -> None:
     heartbeat = tmp_path / "heartbeat"
     for failures, touched in (((NotSent,) * 1000, False), ((), True)):
