@@ -11,9 +11,8 @@ from local import commands
 from local.arguments import positive
 from local.feed_options import GENTLE_RATE, add_feed_options, feed_options
 from local.processes import ProcessError
-from local.services.clickhouse import QueryError
 from local.settings import SettingsError, read_settings
-from local.stack import Progress, Stack, StackError
+from local.stack import SERVICE_ERRORS, Progress, Stack, StackError
 from scripts import recache
 from scripts.backfill import BackfillError, add_backfill_options, request_from
 
@@ -26,6 +25,8 @@ ROOT = Path(__file__).parents[1]
 def _up(stack: Stack, options: argparse.Namespace) -> int:
     stack.up()
     print(f"Airflow: {stack.settings.airflow_url}")
+    if not stack.feed.process.running():
+        print(commands.FEED_IS_OPTIONAL)
     return 0
 
 
@@ -35,14 +36,18 @@ def _down(stack: Stack, options: argparse.Namespace) -> int:
 
 
 def _clean(stack: Stack, options: argparse.Namespace) -> int:
-    stack.down()
-    stack.remove_data()
+    # In one: an `up` that waits must not find its data going.
+    with stack.exclusive():
+        stack.down()
+        stack.remove_data()
     return 0
 
 
 def _status(stack: Stack, options: argparse.Namespace) -> int:
     parts = stack.status()
     print("\n".join(commands.status_lines(parts)))
+    for warning in stack.warnings():
+        print(f"warning: {warning}")
     return 0 if all(part.in_order for part in parts) else 1
 
 
@@ -69,7 +74,7 @@ def _sql(stack: Stack, options: argparse.Namespace) -> int:
 
 
 def _backfill(stack: Stack, options: argparse.Namespace) -> int:
-    return commands.backfill(stack.settings, request_from(options))
+    return commands.backfill(stack, request_from(options))
 
 
 def _recache(stack: Stack, options: argparse.Namespace) -> int:
@@ -95,13 +100,13 @@ def parser() -> argparse.ArgumentParser:
 
     def add(name: str, run: Callable[[Stack, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         subparser = subparsers.add_parser(name, help=text, description=text)
-        subparser.set_defaults(run=run)
+        subparser.set_defaults(run=run, command=name)
         return subparser
 
     add("up", _up, "start what does not run yet and wait until all parts work")
     add("down", _down, "stop all that `up` and `run` started; the data stays")
     add("clean", _clean, "stop, and remove data, logs and generated credentials")
-    add("status", _status, "a line per part; status 0 only if all of them work (the feed may be stopped)")
+    add("status", _status, "a line per part, and warnings; status 0 only if all parts work (the feed may be stopped)")
     logs = add("logs", _logs, "the end of the parts' logs")
     logs.add_argument("part", nargs="?", help="one part, as `status` names it (default: all)")
     logs.add_argument("-f", "--follow", action="store_true", help="go on with what is added")
@@ -134,13 +139,18 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
-        stack = Stack(read_settings(ROOT), Progress(lambda line: print(line, flush=True)))
+        stack = Stack(
+            read_settings(ROOT),
+            Progress(lambda line: print(line, flush=True)),
+            command=options.command,
+            read_settings=lambda: read_settings(ROOT),
+        )
         return int(options.run(stack, options))
     except BrokenPipeError:
         # The reader of a pipe (head, less) has had enough.
         sys.stderr.close()
         return 0
-    except (SettingsError, StackError, ProcessError, BackfillError, QueryError, OSError) as error:
+    except (SettingsError, StackError, ProcessError, BackfillError, *SERVICE_ERRORS) as error:
         print(f"local: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -13,6 +13,7 @@ import redis
 
 from local.processes import tail_of
 from local.services.clickhouse import QueryError
+from local.services.part import one_line
 from local.settings import ADMIN_USER
 from local.stack import StackError
 from scripts.backfill import DEFAULT_DAG_ID, AirflowApi, ApiError, BackfillRequest, Reprocess, run_and_describe
@@ -35,6 +36,8 @@ LIVE_DAGS = "realtime_"
 # A loop's newest success counts when it is no older: what an earlier run of the stack has left proves nothing, and the
 # slowest loop ticks once a minute.
 _FRESH = timedelta(minutes=2)
+
+FEED_IS_OPTIONAL = "The feed of live traffic is stopped. It is optional: `make run` starts it again."
 
 _REPORT = """
 SELECT stat_date, count() AS keys, sum(visit) AS visits, sum(dau) AS dau, sum(pv) AS pv
@@ -59,10 +62,11 @@ def status_lines(parts: Sequence[PartStatus]) -> list[str]:
     lines = []
     for part in parts:
         if part.pid is None:
-            state = "stopped"
+            state = "stopped (optional: `make run` starts it)" if part.optional else "stopped"
         else:
-            word = "running" if part.answers else "NOT ANSWERING"
-            state = f"{word}  pid {part.pid:<8} since {part.since:%Y-%m-%d %H:%M:%S}"
+            word = "running" if part.answers else f"NOT ANSWERING: {part.problem or 'no reason given'} "
+            since = f" since {part.since:%Y-%m-%d %H:%M:%S}" if part.since else ""
+            state = f"{word}  pid {part.pid:<8}{since}"
         lines.append(f"{part.name:<22} {state:<50} {part.address}".rstrip())
     return lines
 
@@ -73,22 +77,23 @@ def seed(stack: Stack, *, days: int, scale: float, force: bool = False) -> None:
     :raises QueryError: ClickHouse cannot be reached.
     :raises StackError: it refuses the data.
     """
-    settings = stack.settings
-    # The client below would tell the same in many lines.
-    stack.clickhouse.query("SELECT 1")
     # Imported here: numpy and the client take a second, which `status` and `sql` need not wait for.
     import clickhouse_connect
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
     from local.sample_data import seed as send_sample_data
 
-    try:
-        with clickhouse_connect.get_client(**_http_arguments(settings)) as client:
-            send_sample_data(
-                client, now=datetime.now(UTC), days=days, scale=scale, timezone=settings.timezone, force=force
-            )
-    except ClickHouseError as error:
-        raise StackError(f"ClickHouse did not take the sample data: {error}") from error
+    with stack.exclusive():
+        settings = stack.settings
+        # The client below would tell the same in many lines.
+        stack.clickhouse.query("SELECT 1")
+        try:
+            with clickhouse_connect.get_client(**_http_arguments(settings)) as client:
+                send_sample_data(
+                    client, now=datetime.now(UTC), days=days, scale=scale, timezone=settings.timezone, force=force
+                )
+        except ClickHouseError as error:
+            raise StackError(f"ClickHouse did not take the sample data: {one_line(str(error))}") from error
 
 
 def feed(stack: Stack, options: FeedOptions) -> int:
@@ -98,7 +103,9 @@ def feed(stack: Stack, options: FeedOptions) -> int:
     :raises QueryError: ClickHouse cannot be reached when it begins.
     :raises StackError: a rate that is too high.
     """
-    stack.clickhouse.query("SELECT 1")
+    # Not in the middle of another command; those that come later find a sender like any other.
+    with stack.exclusive():
+        stack.clickhouse.query("SELECT 1")
     # Imported here, as for `seed`.
     from local.feed import run_feed
 
@@ -211,8 +218,15 @@ def _shown_password(settings: Settings) -> str:
     return f"{settings.airflow_admin_password}   (kept in {settings.credentials_file})"
 
 
-def backfill(settings: Settings, request: BackfillRequest) -> int:
-    """:raises BackfillError: it cannot be started or followed."""
+def backfill(stack: Stack, request: BackfillRequest) -> int:
+    """:raises BackfillError: it cannot be started or followed.
+
+    :raises StackError: Airflow does not run.
+    """
+    # It begins between two other commands. While it waits, the stack may be stopped and started again.
+    with stack.exclusive():
+        stack.require_airflow()
+    settings = stack.settings
     return run_and_describe(
         airflow_api(settings), request, url=settings.airflow_url, report=lambda line: print(line, flush=True)
     )
@@ -227,13 +241,15 @@ def recache(settings: Settings, request: RecacheRequest) -> int:
 
 def run(stack: Stack, *, days: int, scale: float) -> int:
     """From nothing to statistics that can be looked at: up, sample data, the last days computed, the report, live."""
+    # In one, so that no other command comes between the start and the data.
+    with stack.exclusive():
+        stack.up()
+        seed(stack, days=days, scale=scale)
     settings = stack.settings
-    stack.up()
-    seed(stack, days=days, scale=scale)
     first, last = last_full_days(settings.timezone, REPORTED_DAYS)
     wait_for_dag(airflow_api(settings), DEFAULT_DAG_ID)
     status = backfill(
-        settings,
+        stack,
         BackfillRequest(
             first=first,
             last=last,

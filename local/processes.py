@@ -1,7 +1,7 @@
 """Starting, finding and ending processes that outlive the command which started them.
 
-A process is known by its pid AND its start time, so that a recycled pid is never taken for ours. Each one leads
-a session of its own (setsid): what it forked can still be found, and ended, after it was killed itself.
+A process is known by its pid AND its start (process_identity.py), so that a recycled pid is never taken for ours. Each
+one leads a session of its own (setsid): what it forked can still be found, and ended, after it was killed itself.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from local.process_identity import Identity, has_ended, identify_former
+
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-# psutil derives start times from the machine's boot time, which a clock correction can shift a little between two
-# readings. Pids are not reused that fast.
-_START_TIME_TOLERANCE = 2.0
 # Bytes; a log that has grown beyond is put aside at the next start.
 _LARGEST_LOG = 20_000_000
 
@@ -35,45 +34,6 @@ class ProcessError(RuntimeError):
 
 class Abandoned(ProcessError):
     """Waiting ended because another process failed, which is the one to tell about."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """One process, not just whoever holds its pid today.
-
-    :param started: seconds since the epoch, as the system tells it.
-    """
-
-    pid: int
-    started: float
-
-    @classmethod
-    def of(cls, process: psutil.Process) -> Identity:
-        return cls(process.pid, process.create_time())
-
-    def process(self) -> psutil.Process | None:
-        """The running process, or None when it ended (a zombie has ended) or its pid went to another."""
-        process = self._holder()
-        if process is None or not self._started_like(process):
-            return None
-        return None if _has_ended(process) else process
-
-    def taken_over(self) -> bool:
-        """Whether the pid now belongs to another process."""
-        process = self._holder()
-        return process is not None and not self._started_like(process)
-
-    def _holder(self) -> psutil.Process | None:
-        try:
-            return psutil.Process(self.pid)
-        except psutil.NoSuchProcess:
-            return None
-
-    def _started_like(self, process: psutil.Process) -> bool:
-        try:
-            return abs(process.create_time() - self.started) <= _START_TIME_TOLERANCE
-        except psutil.NoSuchProcess:
-            return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +89,13 @@ class DetachedProcess:
     def identity(self) -> Identity | None:
         """Who was started last, running or not; None when nobody was, or was ended by stop()."""
         try:
-            return Identity(**json.loads(self._pid_file.read_text(encoding="utf-8")))
+            record = json.loads(self._pid_file.read_text(encoding="utf-8"))
+            if "started" in record:
+                return identify_former(record["pid"], record["started"], self._pid_file.parents[1])
+            return Identity(**record)
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, KeyError):
             raise ProcessError(
                 f"{self.name}: {self._pid_file} is damaged. End the process by hand if it runs, and remove the file."
             ) from None
@@ -144,6 +107,12 @@ class DetachedProcess:
     def running_pid(self) -> int | None:
         process = self.running()
         return process.pid if process else None
+
+    def renew_pid_file(self) -> None:
+        """Have the pid file of a running process say what this version looks for; the stack's lock is held."""
+        identity = self.identity()
+        if identity is not None and identity.process() is not None:
+            self._write_pid_file(identity)
 
     def start(self, command: Command) -> Identity:
         """Start it detached from this process and its terminal.
@@ -173,33 +142,37 @@ class DetachedProcess:
             except OSError as error:
                 raise ProcessError(f"{self.name} cannot be started: {error}") from error
         try:
-            identity = Identity.of(psutil.Process(process.pid))
+            identity = Identity.of(process.pid)
         except psutil.NoSuchProcess:
             raise self._died(process) from None
-        temporary = self._pid_file.with_suffix(".new")
-        temporary.write_text(json.dumps(asdict(identity)), encoding="utf-8")
-        temporary.replace(self._pid_file)
         self._child = process
+        try:
+            self._write_pid_file(identity)
+        except OSError as error:
+            # Nobody would find it again.
+            self._end([psutil.Process(process.pid)])
+            raise ProcessError(f"{self.name}: {self._pid_file} cannot be written: {error}") from error
         return identity
 
     def wait_until(
-        self, ready: Callable[[], bool], *, timeout: float, abandoned: threading.Event, interval: float = 0.1
+        self, problem: Callable[[], str | None], *, timeout: float, abandoned: threading.Event, interval: float = 0.1
     ) -> None:
-        """Ask until it is ready.
+        """Ask until there is no problem left.
 
+        :param problem: why it is not ready yet, in one line; None when it is.
         :param abandoned: set when there is no use in waiting any longer, for what it needs has failed.
         :raises ProcessError: it ended or the time is up; with the end of its log.
         :raises Abandoned: the event was set.
         """
         deadline = time.monotonic() + timeout
-        while not ready():
+        while (words := problem()) is not None:
             if abandoned.is_set():
                 raise Abandoned(f"{self.name} was not waited for any longer")
             if self.running() is None:
                 self._reap()
                 raise ProcessError(f"{self.name} ended while it was starting. {self.log_excerpt()}")
             if time.monotonic() > deadline:
-                raise ProcessError(f"{self.name} was not ready within {timeout:.0f} s. {self.log_excerpt()}")
+                raise ProcessError(f"{self.name} was not ready within {timeout:.0f} s: {words}. {self.log_excerpt()}")
             abandoned.wait(interval)
 
     def stop(self) -> bool:
@@ -229,6 +202,11 @@ class DetachedProcess:
     def log_excerpt(self, lines: int = 15) -> str:
         tail = "".join(f"\n    {line}" for line in tail_of(self.log, lines))
         return f"Its log {self.log}" + (f" ends with:{tail}" if tail else " is empty.")
+
+    def _write_pid_file(self, identity: Identity) -> None:
+        temporary = self._pid_file.with_suffix(".new")
+        temporary.write_text(json.dumps(asdict(identity)), encoding="utf-8")
+        temporary.replace(self._pid_file)
 
     def _rotate_log(self) -> None:
         if self.log.exists() and self.log.stat().st_size > _LARGEST_LOG:
@@ -261,17 +239,18 @@ class DetachedProcess:
             except psutil.NoSuchProcess:
                 continue
         found.pop(os.getpid(), None)
-        return [process for process in found.values() if not _has_ended(process)]
+        return [process for process in found.values() if not has_ended(process)]
 
     def _belongs(self, process: psutil.Process, identity: Identity) -> bool:
         try:
-            if process.create_time() < identity.started - _START_TIME_TOLERANCE:
-                return False
             # A session keeps its leader's pid from being reused as long as it has members, so once another process
             # has that pid, the session is no longer ours.
-            if os.getsid(process.pid) == identity.pid and not identity.taken_over():
+            in_session = os.getsid(process.pid) == identity.pid
+            if in_session and identity.started_no_later_than(process.pid) and not identity.taken_over():
                 return True
-            return self._owned_directory is not None and process.cwd() == str(self._owned_directory)
+            # Somebody's shell in that directory has a terminal.
+            owned = self._owned_directory is not None and process.cwd() == str(self._owned_directory)
+            return owned and process.terminal() is None
         except (psutil.Error, OSError):
             return False
 
@@ -296,13 +275,6 @@ def tail_of(path: Path, lines: int) -> list[str]:
         return []
 
 
-def _has_ended(process: psutil.Process) -> bool:
-    try:
-        return not process.is_running() or process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-    except psutil.NoSuchProcess:
-        return True
-
-
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
     # psutil checks the start time again before it sends, so a pid recycled meanwhile is safe.
     try:
@@ -315,8 +287,8 @@ def _signal(process: psutil.Process, number: signal.Signals) -> None:
 
 def _wait_gone(processes: Iterable[psutil.Process], timeout: float) -> list[psutil.Process]:
     deadline = time.monotonic() + timeout
-    alive = [process for process in processes if not _has_ended(process)]
+    alive = [process for process in processes if not has_ended(process)]
     while alive and time.monotonic() < deadline:
         time.sleep(0.05)
-        alive = [process for process in alive if not _has_ended(process)]
+        alive = [process for process in alive if not has_ended(process)]
     return alive

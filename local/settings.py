@@ -7,7 +7,6 @@ are generated once per checkout and kept in ``MAXY_LOCAL_DIR/credentials.json``,
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import re
@@ -16,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from local.lock import locked_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,6 +88,10 @@ class Settings:
     @property
     def credentials_file(self) -> Path:
         return self.local_dir / "credentials.json"
+
+    @property
+    def credentials_lock(self) -> Path:
+        return _lock_of(self.credentials_file)
 
     def migration_environment(self) -> dict[str, str]:
         """The variables that scripts/migrate.py reads."""
@@ -239,8 +244,7 @@ class _Credentials:
         if self._missing(stored):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # Two first commands at once must not each keep a password of their own.
-            with self._path.with_suffix(".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with locked_file(_lock_of(self._path)):
                 stored = self._stored()
                 stored |= {key: self._GENERATORS[key][1]() for key in self._missing(stored)}
                 self._write(stored)
@@ -266,6 +270,10 @@ class _Credentials:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(stored, file, indent=2)
         temporary.replace(self._path)
+
+
+def _lock_of(credentials_file: Path) -> Path:
+    return credentials_file.with_suffix(".lock")
 
 
 def _number(values: Mapping[str, str], name: str, default: int, allowed: range) -> int:

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import psutil
+import psycopg2
+import redis
+
+from local.clocks import describe_difference, measure_difference
+from local.disk_space import find_full_disks
+from local.file_limit import raise_file_limit
+from local.lock import StackLock, locked_file
+from local.process_identity import daemons_of
 from local.processes import Abandoned, ProcessError
 from local.services.airflow import COMPONENTS, AirflowDeployment, AirflowProcess
-from local.services.clickhouse import ClickHouse
+from local.services.clickhouse import ClickHouse, QueryError
 from local.services.feed import Feed
+from local.services.part import PortTaken, one_line
 from local.services.postgres import Postgres
 from local.services.valkey import Valkey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from local.services.part import Part
     from local.settings import Settings
@@ -31,6 +40,8 @@ if TYPE_CHECKING:
 # Seconds for a part of Airflow to give a sign of life after its database has come back. One that lost it may be ending
 # without getting there: a scheduler was seen to wait for its tasks for minutes.
 _STUCK_AFTER = 30.0
+#: What a service in trouble makes its clients raise; anything else is a mistake in here, and keeps its traceback.
+SERVICE_ERRORS = (QueryError, psycopg2.Error, redis.RedisError, OSError)
 
 
 class StackError(RuntimeError):
@@ -44,6 +55,7 @@ class PartStatus:
     :param since: start of the process, in the machine's zone.
     :param answers: whether the service itself says that it works.
     :param optional: the stack is complete without it.
+    :param problem: why it does not answer, in one line, mostly in its own words.
     """
 
     name: str
@@ -52,6 +64,7 @@ class PartStatus:
     since: datetime | None
     answers: bool
     optional: bool = False
+    problem: str | None = None
 
     @property
     def in_order(self) -> bool:
@@ -93,22 +106,37 @@ class Stack:
 
     :param settings: where they live and listen.
     :param progress: told about every step.
+    :param command: what others that wait for this one are told that it does.
+    :param read_settings: reads them again once the lock is held: a `clean` that was waited for takes the passwords
+        along. Without it they stay as they are.
     """
 
-    def __init__(self, settings: Settings, progress: Progress) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        progress: Progress,
+        *,
+        command: str = "python",
+        read_settings: Callable[[], Settings] | None = None,
+    ) -> None:
+        self._progress = progress
+        self._lock = StackLock(settings.local_dir / "up.lock", command=command, report=progress.line)
+        self._read_settings = read_settings
+        # Set when a step of `up` has failed, so that the others do not wait for it in vain.
+        self._abandoned = threading.Event()
+        self._assemble(settings)
+
+    def _assemble(self, settings: Settings) -> None:
         self.settings = settings
         self.clickhouse = ClickHouse(settings)
         self.valkey = Valkey(settings)
         self.postgres = Postgres(settings)
         self.airflow = AirflowDeployment(settings, self.postgres)
-        self._progress = progress
         self._airflow_parts = [AirflowProcess(component, settings, self.airflow) for component in COMPONENTS]
         self.feed = Feed(settings)
         #: What `up` starts.
         self.parts: list[Part] = [self.clickhouse, self.valkey, self.postgres, *self._airflow_parts]
         self.all_parts: list[Part] = [*self.parts, self.feed]
-        # Set when a step of `up` has failed, so that the others do not wait for it in vain.
-        self._abandoned = threading.Event()
         self._started_with = settings.local_dir / "run" / "settings.json"
 
     def up(self) -> None:
@@ -116,34 +144,45 @@ class Stack:
 
         :raises StackError: parts that did not come up, each with the reason; the others keep running.
         """
-        with self._exclusive():
+        with self.exclusive():
             start = time.monotonic()
             self._abandoned.clear()
             self._check_settings()
+            self._raise_file_limit()
             for part in self.parts:
-                if not part.process.running():
+                if part.process.running():
+                    part.process.renew_pid_file()
+                else:
                     part.process.end_leftovers()
-                    part.check_ports()
+                    self._check_ports(part)
             self._remember_settings()
             # Three chains that do not need each other; Airflow's is the long one.
-            self._in_parallel([self._up_airflow, self._up_clickhouse, lambda: self._ensure(self.valkey)])
-            self._progress.line(f"up in {time.monotonic() - start:.1f} s")
+            try:
+                self._in_parallel([self._up_airflow, self._up_clickhouse, lambda: self._ensure(self.valkey)])
+                self._progress.line(f"up in {time.monotonic() - start:.1f} s")
+            finally:
+                # A full disk may be the reason of a failure.
+                for warning in self.warnings():
+                    self._progress.line(f"warning: {warning}")
 
     def start_feed(self) -> None:
         """Have live traffic come in until `down`. Harmless when it does already.
 
-        :raises ProcessError: it did not bring any row into the tables; ClickHouse must run.
+        :raises QueryError: ClickHouse does not answer.
+        :raises ProcessError: it did not bring any row into the tables.
         """
-        with self._exclusive():
+        with self.exclusive():
+            self.clickhouse.query("SELECT 1", timeout=5)
             self._abandoned.clear()
+            self._raise_file_limit()
             self._ensure(self.feed)
 
     def down(self) -> None:
         """End everything that `up` and `start_feed` started, and what was left of a part that was killed.
 
-        :raises StackError: a process that does not end.
+        :raises StackError: a process that does not end, or that runs for the stack without its knowledge.
         """
-        with self._exclusive():
+        with self.exclusive():
             *airflow, scheduler = sorted(self._airflow_parts, key=lambda part: part.name == "airflow-scheduler")
             api_server = next(part for part in airflow if part.name == "airflow-api-server")
             loops = [part for part in airflow if part is not api_server]
@@ -154,27 +193,58 @@ class Stack:
                 [self.clickhouse, self.valkey, self.postgres],
             ):
                 self._in_parallel([lambda part=part: self._stop(part) for part in group])  # type: ignore[misc]
+            self._refuse_unknown_processes()
+            self._close_folders()
 
     def status(self) -> list[PartStatus]:
         return [self._status(part) for part in self.all_parts]
+
+    def warnings(self) -> list[str]:
+        """What will be, or already is, in the way of parts that run: full disks, clocks that differ. One line each."""
+        found = [f"disk space: {warning}" for warning in find_full_disks(self._data_folders())]
+        for part in self.parts:
+            if part.process.running() and (warning := _compare_clock(part)) is not None:
+                found.append(warning)
+        return found
+
+    def require_airflow(self) -> None:
+        """:raises StackError: one of its processes does not run."""
+        missing = [part.name for part in self._airflow_parts if not part.process.running()]
+        if missing:
+            verb = "does" if len(missing) == 1 else "do"
+            raise StackError(f"{', '.join(missing)} {verb} not run: `make up` first")
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Be the only command that changes the stack; see StackLock for what is done in it and what is not."""
+        with self._lock.held() as is_first:
+            if is_first and self._read_settings is not None and (settings := self._read_settings()) != self.settings:
+                self._assemble(settings)
+            yield
 
     def remove_data(self) -> None:
         """Remove all that the stack has made, and nothing else that someone may keep in that folder.
 
         :raises OSError: such as for files of another user, who once ran the stack here.
         """
-        with self._exclusive():
+        with self.exclusive():
             if any(part.process.running() for part in self.all_parts):
                 raise StackError("the stack runs: `python -m local down` first")
+            self._refuse_unknown_processes()
+            self._close_folders()
             self.postgres.remove_socket_directory()
             for name in ("airflow", "clickhouse", "logs", "postgres", "postgres.new", "run", "valkey"):
                 folder = self.settings.local_dir / name
                 if folder.exists():
                     shutil.rmtree(folder)
-            for name in ("credentials.json", "credentials.lock", "up.lock"):
-                (self.settings.local_dir / name).unlink(missing_ok=True)
-        if not any(self.settings.local_dir.iterdir()):
-            self.settings.local_dir.rmdir()
+            # Under its lock, and the lock last: a command that reads its settings now generates all or nothing.
+            with locked_file(self.settings.credentials_lock):
+                for file in (self.settings.credentials_file, self.settings.credentials_lock):
+                    file.unlink(missing_ok=True)
+            (self.settings.local_dir / "up.lock").unlink(missing_ok=True)
+            # Not empty where somebody keeps something there, or another command has begun.
+            with suppress(OSError):
+                self.settings.local_dir.rmdir()
 
     def _up_clickhouse(self) -> None:
         self._ensure(self.clickhouse)
@@ -254,12 +324,13 @@ class Stack:
         optional = part not in self.parts
         if process is None:
             return PartStatus(part.name, part.address, None, None, False, optional)
-        since = datetime.fromtimestamp(process.create_time()).astimezone()
+        identity = part.process.identity()
+        since = None if identity is None else datetime.fromtimestamp(identity.started_at()).astimezone()
         try:
-            answers = part.ready()
-        except ProcessError:
-            answers = False
-        return PartStatus(part.name, part.address, process.pid, since, answers, optional)
+            problem = part.problem()
+        except ProcessError as error:
+            problem = one_line(str(error))
+        return PartStatus(part.name, part.address, process.pid, since, problem is None, optional, problem)
 
     def _in_parallel(self, jobs: Sequence[Callable[[], object]]) -> None:
         """:raises StackError: with the reasons of all that failed."""
@@ -267,13 +338,13 @@ class Stack:
             futures = [pool.submit(self._run_job, job) for job in jobs]
         errors = [error for future in futures if (error := future.exception()) is not None]
         for error in errors:
-            if not isinstance(error, (ProcessError, StackError)):
+            if not isinstance(error, (ProcessError, StackError, *SERVICE_ERRORS)):
                 raise error
         if errors:
             causes = [error for error in errors if not isinstance(error, Abandoned)]
             if not causes:
                 raise Abandoned(str(errors[0]))
-            raise StackError("\n".join(str(error) for error in causes)) from causes[0]
+            raise StackError("\n".join(_words_of(error) for error in causes)) from causes[0]
 
     def _run_job(self, job: Callable[[], object]) -> None:
         try:
@@ -300,7 +371,50 @@ class Stack:
 
     def _remember_settings(self) -> None:
         self._started_with.parent.mkdir(parents=True, exist_ok=True)
-        self._started_with.write_text(json.dumps(self._visible_settings()), encoding="utf-8")
+        temporary = self._started_with.with_suffix(".new")
+        temporary.write_text(json.dumps(self._visible_settings()), encoding="utf-8")
+        temporary.replace(self._started_with)
+
+    def _raise_file_limit(self) -> None:
+        if (warning := raise_file_limit()) is not None:
+            self._progress.line(f"warning: {warning}")
+
+    def _check_ports(self, part: Part) -> None:
+        """:raises ProcessError: somebody listens on one of the part's ports, perhaps a lost process of this stack."""
+        try:
+            part.check_ports()
+        except PortTaken:
+            self._refuse_unknown_processes()
+            raise
+
+    def _refuse_unknown_processes(self) -> None:
+        """:raises StackError: processes of this stack's folder run that no pid file knows.
+
+        Nothing may then be said to have stopped, and nothing be removed. Former versions lost their processes when
+        the machine's clock was stepped.
+        """
+        known = {pid for part in self.all_parts if (pid := part.process.running_pid()) is not None}
+        # Not those that only follow a log, which is as well a person's `tail -f`.
+        folders = [self.settings.local_dir / name for name in ("airflow", "clickhouse", "postgres", "run", "valkey")]
+        unknown = [process for process in daemons_of(*folders) if process.pid not in known]
+        if unknown:
+            listed = "".join(f"\n  {process.pid:<8} {_command_line(process)}" for process in unknown)
+            pids = " ".join(str(process.pid) for process in unknown)
+            raise StackError(
+                f"these processes run in or for {self.settings.local_dir} and no pid file knows them. End them, if you"
+                f" did not start them for something else (kill {pids}), and repeat the command.{listed}"
+            )
+
+    def _close_folders(self) -> None:
+        try:
+            self.postgres.close_folders()
+        except OSError as error:
+            # Such as on a full disk. All has stopped nevertheless, and the next `down` tries again.
+            self._progress.line(f"warning: folders that were opened for postgres stay open: {error}")
+
+    def _data_folders(self) -> dict[str, Path]:
+        folders = {name: self.settings.local_dir / name for name in ("clickhouse", "valkey", "postgres")}
+        return folders | {"airflow": self.airflow.home, "logs": self.settings.local_dir / "logs"}
 
     def _visible_settings(self) -> dict[str, str]:
         values = self.settings.service_environment() | {
@@ -311,20 +425,25 @@ class Stack:
         }
         return {name: value for name, value in values.items() if "PASSWORD" not in name}
 
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """One `up` or `down` at a time; the lock goes with the process that holds it, however that ends."""
-        self.settings.local_dir.mkdir(parents=True, exist_ok=True)
-        with (self.settings.local_dir / "up.lock").open("a+", encoding="utf-8") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                self._progress.line(
-                    f"another command (pid {lock.read().strip()}) is at work on the stack: waiting for it"
-                )
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
-            yield
+
+def _compare_clock(part: Part) -> str | None:
+    """The warning about a part's clock. None also where it cannot be read: the part's status tells of its trouble."""
+    try:
+        return describe_difference(part.name, measure_difference(part.read_clock))
+    except Exception:
+        # As in Part.problem: whatever a service answers.
+        return None
+
+
+def _words_of(error: BaseException) -> str:
+    """The message; of a service's error, which may be pages long, one line that begins with the kind."""
+    if isinstance(error, (ProcessError, StackError)):
+        return str(error)
+    return one_line(f"{type(error).__name__}: {error}")
+
+
+def _command_line(process: psutil.Process) -> str:
+    try:
+        return one_line(" ".join(process.cmdline()))
+    except psutil.Error:
+        return "(ended meanwhile)"

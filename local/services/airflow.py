@@ -9,15 +9,17 @@ import json
 import os
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from datetime import datetime
+from http.client import HTTPException
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import psycopg2
 
 from local.processes import Command, DetachedProcess, ProcessError
-from local.services.part import Part, clean_environment
+from local.services.part import NotReady, Part, clean_environment
 from local.settings import ADMIN_USER, VIEWER_USER
 from scripts.apply_airflow_settings import SettingsFileError, read_airflow_settings
 
@@ -159,14 +161,23 @@ class AirflowDeployment:
             raise ProcessError(f"{log_name} ended with status {status}. Its log {log} ends with:\n    {tail}")
 
     def health(self) -> Mapping[str, Any]:
-        """What the api-server knows about all parts; empty while it does not answer."""
+        """What the api-server knows about all parts.
+
+        :raises NotReady: it does not answer, or not with that.
+        """
         url = f"{self._settings.airflow_url}/api/v2/monitor/health"
         try:
             with _OPENER.open(url, timeout=5) as response:
                 health = json.load(response)
-        except (OSError, ValueError):
-            return {}
-        return health if isinstance(health, dict) else {}
+        except urllib.error.HTTPError as error:
+            raise NotReady(f"{url}: {error.code} {error.read().decode(errors='replace')}") from error
+        except (OSError, HTTPException) as error:
+            raise NotReady(f"{url} cannot be reached: {error}") from error
+        except ValueError as error:
+            raise NotReady(f"{url} did not answer with JSON") from error
+        if not isinstance(health, dict):
+            raise NotReady(f"{url} answered with JSON of another kind")
+        return health
 
     @property
     def _passwords_file(self) -> Path:
@@ -226,18 +237,20 @@ class AirflowProcess(Part):
             environment["PYTHONPATH"] = str(self._settings.root / "local" / "preload")
         return Command(argv=argv, environment=environment, directory=self._deployment.home)
 
-    def ready(self) -> bool:
+    def check(self) -> None:
         health = self._deployment.health()
-        if self._component == "api-server":
-            return bool(health.get("metadatabase", {}).get("status") == "healthy")
-        key = self._component.replace("-", "_")
+        key = "metadatabase" if self._component == "api-server" else self._component.replace("-", "_")
         state = health.get(key) or {}
+        if (status := state.get("status")) != "healthy":
+            raise NotReady(f"Airflow says that its {key} is {status or 'unknown'}")
+        if self._component == "api-server":
+            return
         beat = state.get(f"latest_{key}_heartbeat")
         identity = self.process.identity()
-        if state.get("status") != "healthy" or not beat or identity is None:
-            return False
         # For half a minute a killed predecessor's last heartbeat passes for health: only one of its own counts.
-        return datetime.fromisoformat(beat).timestamp() > max(identity.started, self.heartbeat_after)
+        last = max(identity.started_at(), self.heartbeat_after) if identity else None
+        if not beat or last is None or datetime.fromisoformat(beat).timestamp() <= last:
+            raise NotReady(f"no heartbeat since its start (the last one: {beat or 'none'})")
 
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")

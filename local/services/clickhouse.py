@@ -6,11 +6,12 @@ import sys
 import urllib.error
 import urllib.request
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from local.processes import Command, DetachedProcess, ProcessError
-from local.services.part import Part, clean_environment
+from local.services.part import NotReady, Part, clean_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,15 +60,20 @@ class ClickHouse(Part):
         }
         return Command(argv=argv, environment=environment, directory=settings.root)
 
-    def ready(self) -> bool:
+    def check(self) -> None:
         try:
-            return self.query("SELECT 1", timeout=5).strip() == "1"
+            answer = self.query("SELECT 1", timeout=5)
         except AccessRefused:
             raise ProcessError(
                 "clickhouse runs with another CLICKHOUSE_USER or CLICKHOUSE_PASSWORD: `python -m local down` first"
             ) from None
-        except QueryError:
-            return False
+        except QueryError as error:
+            raise NotReady(str(error)) from error
+        if answer.strip() != "1":
+            raise NotReady(f"SELECT 1 was answered with {answer!r}")
+
+    def read_clock(self) -> float:
+        return float(self.query("SELECT toUnixTimestamp64Micro(now64(6))", timeout=5)) / 1_000_000
 
     def query(self, sql: str, *, timeout: float = 600.0, **options: str) -> str:
         """Run one statement over HTTP and return its result as text.
@@ -87,12 +93,13 @@ class ClickHouse(Part):
         )
         try:
             with _OPENER.open(request, timeout=timeout) as response:
-                return str(response.read().decode())
+                # A result may hold bytes that are no text; it is for people to look at.
+                return str(response.read().decode(errors="replace"))
         except urllib.error.HTTPError as error:
             if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
                 raise AccessRefused(error.read().decode(errors="replace").strip()) from None
             raise QueryError(error.read().decode(errors="replace").strip()) from None
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise QueryError(f"ClickHouse at {settings.clickhouse_url} cannot be reached: {error}") from None
 
 

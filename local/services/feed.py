@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from local.feed_options import GENTLE_RATE
 from local.processes import Command, DetachedProcess
-from local.services.part import Part, clean_environment
+from local.services.part import NotReady, Part, clean_environment
 
 if TYPE_CHECKING:
     from local.settings import Settings
@@ -35,11 +35,14 @@ class Feed(Part):
             directory=self._settings.root,
         )
 
-    def ready(self) -> bool:
-        """Whether this very process has stored an interval of rows lately."""
+    def check(self) -> None:
+        """:raises NotReady: this very process has not stored an interval of rows lately."""
         identity = self.process.identity()
         try:
             stored_at = self._heartbeat.stat().st_mtime
         except FileNotFoundError:
-            return False
-        return identity is not None and stored_at > max(identity.started, time.time() - _LONGEST_SILENCE)
+            raise NotReady("it has stored no rows yet") from None
+        if identity is None or stored_at <= identity.started_at():
+            raise NotReady("it has stored no rows since its start")
+        if (silence := time.time() - stored_at) > _LONGEST_SILENCE:
+            raise NotReady(f"it has stored no rows for {silence:,.0f} s; its log tells why")

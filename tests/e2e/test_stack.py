@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from local.processes import ProcessError
+from local.sample_data.generator import SampleData, page_flow_rows
 from local.services.postgres import Postgres
 from local.services.valkey import Valkey
 from local.settings import LOOPBACK, read_settings
@@ -72,7 +73,7 @@ def test_status_has_a_line_per_part(stack: RunningStack) -> None:
     lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines] == [*PARTS, "feed"]
     assert all(line.split()[1:3] == ["running", "pid"] for line in lines[:-1])
-    assert lines[-1].split() == ["feed", "stopped"]
+    assert lines[-1].split(maxsplit=1) == ["feed", "stopped (optional: `make run` starts it)"]
     assert f"127.0.0.1:{stack.settings.airflow_port}" in result.stdout
 
 
@@ -181,6 +182,46 @@ def test_two_ups_at_once_start_every_part_once(stack: RunningStack) -> None:
     assert [command.returncode for command in commands] == [0, 0], outputs
     servers = [process for process in stack.belongings() if "valkey-server" in process.name()]
     assert [server.pid for server in servers] == [stack.pids()["valkey"]]
+
+
+def test_two_seeds_at_once_send_each_row_once(stack: RunningStack) -> None:
+    commands = [
+        subprocess.Popen(
+            [sys.executable, "-m", "local", "seed", "--days", "3", "--scale", "0.02"],
+            cwd=ROOT,
+            env=dict(stack.environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    outputs = [command.communicate(timeout=180)[0] for command in commands]
+
+    assert [command.returncode for command in commands] == [0, 0], outputs
+    zone = ZoneInfo(stack.settings.timezone)
+    # Yesterday's rows may still be arriving.
+    days = [datetime.now(zone).date() - timedelta(days=back) for back in (2, 3)]
+    data = SampleData(scale=0.02, timezone=zone.key)
+    expected = {
+        str(day): sum(
+            row["log_type"] in (1048597, 1048580) and row["server_type"] is not None
+            for row in page_flow_rows(data.page_flow(day))
+        )
+        for day in days
+    }
+    stored = stack.stack.clickhouse.query(
+        "SELECT log_date, sum(visit_cnt) FROM maxy_device_access_history GROUP BY log_date"
+    )
+    visits = {day: int(count) for day, count in (line.split("\t") for line in stored.splitlines())}
+    assert {day: visits.get(day) for day in expected} == expected
+
+
+def test_a_backfill_of_a_stopped_stack_is_told_so(folder: Path) -> None:
+    result = run_local(own_environment(folder / "local"), "backfill", "--from", "2021-03-01", "--to", "2021-03-01")
+
+    assert result.returncode == 1
+    assert "airflow-triggerer do not run: `make up` first" in result.stderr
 
 
 def test_other_settings_than_the_running_ones_are_refused(stack: RunningStack) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,16 +18,17 @@ from sqlalchemy import make_url
 
 from local.__main__ import parser
 from local.commands import loop_lines, status_lines, unpause_live_dags, wait_for_loops
-from local.processes import Identity, ProcessError
+from local.processes import ProcessError
 from local.services.airflow import AirflowDeployment
 from local.services.feed import Feed
+from local.services.part import PortTaken
 from local.services.postgres import Postgres
 from local.settings import read_settings
 from local.stack import PartStatus, Progress, Stack, StackError
 from scripts.backfill import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 
@@ -63,6 +68,74 @@ def test_airflow_is_given_the_live_loops_settings(tmp_path: Path) -> None:
     )
 
 
+# --- Processes that the stack has lost ---
+
+
+@pytest.fixture
+def lost(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process like ClickHouse's, of which no pid file is left."""
+    data = tmp_path / ".local" / "clickhouse"
+    data.mkdir(parents=True)
+    (data / "rows").write_text("precious")
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)", data], start_new_session=True, stdin=subprocess.DEVNULL
+    )
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_nothing_is_said_to_have_stopped_while_a_lost_process_runs(
+    tmp_path: Path, lost: subprocess.Popen[bytes]
+) -> None:
+    stack = Stack(read_settings(tmp_path, {}), Progress(lambda line: None))
+
+    with pytest.raises(StackError, match=rf"no pid file knows them(.|\n)*kill {lost.pid}\b"):
+        stack.down()
+    assert lost.poll() is None, "it is named, not ended: it might be somebody's own"
+
+
+def test_no_data_is_removed_under_a_lost_process(tmp_path: Path, lost: subprocess.Popen[bytes]) -> None:
+    stack = Stack(read_settings(tmp_path, {}), Progress(lambda line: None))
+
+    with pytest.raises(StackError, match=rf"\n  {lost.pid} +.*python.*clickhouse"):
+        stack.remove_data()
+    assert (tmp_path / ".local" / "clickhouse" / "rows").read_text() == "precious"
+
+    lost.kill()
+    lost.wait()
+    stack.remove_data()
+    assert not (tmp_path / ".local").exists()
+
+
+def test_a_port_that_a_lost_process_holds_is_not_put_down_to_another_program(
+    tmp_path: Path, lost: subprocess.Popen[bytes]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        settings = read_settings(tmp_path, {"VALKEY_PORT": port})
+        with pytest.raises(StackError, match=f"no pid file knows them.*kill {lost.pid}"):
+            Stack(settings, Progress(lambda line: None)).up()
+        lost.kill()
+        lost.wait()
+        with pytest.raises(PortTaken, match=f"port {port} on 127.0.0.1 is taken by another program"):
+            Stack(settings, Progress(lambda line: None)).up()
+
+
+def test_what_somebody_keeps_in_the_folder_survives_clean(tmp_path: Path) -> None:
+    stack = Stack(read_settings(tmp_path, {}), Progress(lambda line: None))
+    (tmp_path / ".local" / "notes").write_text("mine")
+    stack.remove_data()
+    assert [path.name for path in (tmp_path / ".local").iterdir()] == ["notes"]
+
+
+def test_the_port_numbers_of_a_part_that_does_not_answer_stay_in_its_line() -> None:
+    part = PartStatus("valkey", "127.0.0.1:6379", 7, datetime(2026, 11, 28, 9, tzinfo=UTC), False, problem="MISCONF x")
+    assert status_lines([part]) == [
+        "valkey                 NOT ANSWERING: MISCONF x   pid 7        since 2026-11-28 09:00:00 127.0.0.1:6379"
+    ]
+
+
 # --- The feed as a part ---
 
 
@@ -95,7 +168,7 @@ def test_a_feed_works_that_has_stored_rows_lately(
 ) -> None:
     feed = Feed(read_settings(tmp_path, {}))
     now = time.time()
-    monkeypatch.setattr(feed.process, "identity", lambda: Identity(pid=1, started=now - started_ago))
+    monkeypatch.setattr(feed.process, "identity", lambda: SimpleNamespace(started_at=lambda: now - started_ago))
     if stored_ago is not None:
         heartbeat = tmp_path / ".local" / "run" / "feed.heartbeat"
         heartbeat.parent.mkdir(parents=True)
