@@ -10,7 +10,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The interpreter outside the environment will not do: the stack's commands need what is installed in it.
 LOCAL := $(BIN)/python -m local
 
-.PHONY: help install lock run up stop down status logs seed feed backfill recache report screenshots test lint typecheck format bench-daily bench-backfill bench-realtime bench-clickhouse bench-pages soak soak-clickhouse clean distclean
+.PHONY: help install lock run up stop down status logs seed feed backfill recache report screenshots test lint typecheck format bench-daily bench-backfill bench-realtime bench-clickhouse bench-pages soak soak-clickhouse test-faults clean distclean
 
 help:
 	@echo "make run        install, start everything, load sample data, compute the last 7 days, show them, go live"
@@ -24,6 +24,7 @@ help:
 	@echo "make bench-daily | bench-backfill DAYS=60 | bench-realtime [ARGS=--quick] | bench-clickhouse | bench-pages"
 	@echo "make soak MINUTES=30   the live loops under traffic, kills and stalls; figures must be exact in the end"
 	@echo "make soak-clickhouse   the embedded ClickHouse under kills and under 24 clients"
+	@echo "make test-faults   clock steps, full disks, power cut, two commands at once [ARGS=disks]; needs root on Linux"
 	@echo "make clean      stop, remove all data and caches; make distclean also the installed packages"
 
 install: $(STAMP)
@@ -110,6 +111,10 @@ soak: install
 soak-clickhouse: install
 	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.clickhouse_soak kills
 	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.clickhouse_soak load
+
+# Faults of the machine on a stack of its own, in a mount namespace; prints a table, leaves nothing behind.
+test-faults: install
+	@PYTHONPATH=.:plugins $(BIN)/python -m tests.faults $(ARGS)
 
 # Two processes on a small machine, since the end-to-end tests mostly wait; each has servers of its own.
 test: lint typecheck
