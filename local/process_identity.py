@@ -77,12 +77,12 @@ def identify_former(pid: int, started: float, folder: Path) -> Identity:
     """Understand what a pid file of a former version says: a pid and a wall-clock time.
 
     :param started: seconds since the epoch, by the clock as it went then.
-    :param folder: the stack's; where the clock has been stepped since, a process that was started for it tells.
+    :param folder: the stack's.
     :return: the running process, or where there is none, an identity that no running process has.
     """
     try:
         process = psutil.Process(pid)
-        # The recorded time first: whoever cannot read a process's environment can read that.
+        # Where the clock has been stepped since, the times differ, and what it was started for tells.
         if abs(process.create_time() - started) <= _FORMER_TOLERANCE or _is_daemon_of(process, folder):
             return Identity.of(pid)
     except psutil.Error:

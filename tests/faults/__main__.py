@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.e2e.conftest import RunningStack, own_environment
 from tests.faults import clocks, concurrency, disks, limits
-from tests.faults.rig import Rig
+from tests.faults.rig import Rig, TimeIsUp
 
 _IN_NAMESPACE = "MAXY_FAULTS_NAMESPACE"
 #: In the order in which they are tried, by name.
@@ -76,7 +76,7 @@ def _mode(folder: Path) -> str:
 
 
 def _give_up(*_: object) -> None:
-    raise TimeoutError("the time is up")
+    raise TimeIsUp("the time is up: see --minutes")
 
 
 if __name__ == "__main__":
