@@ -78,7 +78,7 @@ def _backfill(stack: Stack, options: argparse.Namespace) -> int:
 
 
 def _recache(stack: Stack, options: argparse.Namespace) -> int:
-    return commands.recache(stack.settings, recache.request_from(options))
+    return commands.recache(stack, recache.request_from(options))
 
 
 def _report(stack: Stack, options: argparse.Namespace) -> int:

@@ -232,8 +232,15 @@ def backfill(stack: Stack, request: BackfillRequest) -> int:
     )
 
 
-def recache(settings: Settings, request: RecacheRequest) -> int:
-    """:raises ScriptError: it cannot be started or followed."""
+def recache(stack: Stack, request: RecacheRequest) -> int:
+    """:raises ScriptError: it cannot be started or followed.
+
+    :raises StackError: Airflow does not run.
+    """
+    # As for a backfill.
+    with stack.exclusive():
+        stack.require_airflow()
+    settings = stack.settings
     return recache_days(
         airflow_api(settings), request, url=settings.airflow_url, report=lambda line: print(line, flush=True)
     )

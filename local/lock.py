@@ -49,8 +49,8 @@ class StackLock:
     - `seed` all the time: it looks at what is there and adds what is not, which two at once would both add.
     - `run` until the sample data is there, and again while it starts the feed; not while days are computed and loops
       are waited for.
-    - `feed` and `backfill` only at their beginning, so that they do not begin in the middle of another command. A
-      backfill waits for another one in Airflow itself.
+    - `feed`, `backfill` and `recache` only at their beginning, so that they do not begin in the middle of another
+      command. A backfill waits for another one in Airflow itself.
     - `status`, `logs`, `report` and `sql` never: they are for looking at what the others do.
 
     :param path: of the lock file.
