@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import redis
 
-from local.processes import tail_of
+from local.part_log import FollowedLog, tail_of
 from local.services.clickhouse import QueryError
 from local.services.part import one_line
 from local.settings import ADMIN_USER
@@ -148,26 +148,12 @@ def show_logs(paths: Sequence[Path], *, lines: int, follow: bool) -> None:
             print(line)
     if not follow:
         return
-    positions = {path: path.stat().st_size if path.exists() else 0 for path in paths}
+    logs = [FollowedLog(path) for path in paths]
     while True:
-        for path in paths:
-            positions[path] = _print_from(path, positions[path], several=len(paths) > 1)
+        for log in logs:
+            for line in log.new_lines():
+                print(f"{log.path.stem}: {line}" if len(logs) > 1 else line, flush=True)
         time.sleep(0.3)
-
-
-def _print_from(path: Path, position: int, *, several: bool) -> int:
-    size = path.stat().st_size if path.exists() else 0
-    if size < position:
-        # Put aside at a restart: a new file has begun.
-        position = 0
-    if size == position:
-        return position
-    with path.open("rb") as file:
-        file.seek(position)
-        text = file.read(size - position).decode(errors="replace")
-    for line in text.splitlines():
-        print(f"{path.stem}: {line}" if several else line, flush=True)
-    return size
 
 
 def report(stack: Stack, now: datetime | None = None) -> bool:

@@ -11,21 +11,18 @@ import os
 import signal
 import subprocess
 import time
-from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import psutil
 
+from local.part_log import PartLog
 from local.process_identity import Identity, has_ended, identify_former
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
-
-# Bytes; a log that has grown beyond is put aside at the next start.
-_LARGEST_LOG = 20_000_000
 
 
 class ProcessError(RuntimeError):
@@ -56,7 +53,7 @@ class DetachedProcess:
 
     :param name: the part's name, also that of its files.
     :param run_dir: where its pid file is kept.
-    :param log: its standard output and error; appended to.
+    :param log: its standard output and error; appended to, and put aside when it is large.
     :param stop_signal: asks it to end.
     :param stop_timeout: seconds it gets for that, before it is killed.
     :param insist_after: seconds until the signal is sent a second time, for servers that take this as "at once".
@@ -78,6 +75,7 @@ class DetachedProcess:
     ) -> None:
         self.name = name
         self.log = log
+        self._log = PartLog(log, lock=run_dir / f"{name}.log.lock")
         self._pid_file = run_dir / f"{name}.pid"
         self._stop_signal = stop_signal
         self._stop_timeout = stop_timeout
@@ -122,10 +120,8 @@ class DetachedProcess:
         if self.running():
             raise ProcessError(f"{self.name} runs already")
         self._pid_file.parent.mkdir(parents=True, exist_ok=True)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        self._rotate_log()
-        with self.log.open("ab") as log:
-            try:
+        try:
+            with self._log.opened() as log:
                 process = subprocess.Popen(
                     [os.fspath(part) for part in command.argv],
                     env=dict(command.environment),
@@ -139,8 +135,8 @@ class DetachedProcess:
                     group=command.user,
                     extra_groups=None if command.user is None else (),
                 )
-            except OSError as error:
-                raise ProcessError(f"{self.name} cannot be started: {error}") from error
+        except OSError as error:
+            raise ProcessError(f"{self.name} cannot be started: {error}") from error
         try:
             identity = Identity.of(process.pid)
         except psutil.NoSuchProcess:
@@ -170,6 +166,7 @@ class DetachedProcess:
                 raise Abandoned(f"{self.name} was not waited for any longer")
             if self.running() is None:
                 self._reap()
+                self._log.wait_until_written()
                 raise ProcessError(f"{self.name} ended while it was starting. {self.log_excerpt()}")
             if time.monotonic() > deadline:
                 raise ProcessError(f"{self.name} was not ready within {timeout:.0f} s: {words}. {self.log_excerpt()}")
@@ -189,6 +186,7 @@ class DetachedProcess:
         self._end(remaining)
         self._pid_file.unlink(missing_ok=True)
         self._reap()
+        self._log.wait_until_written()
         return main is not None or bool(others)
 
     def end_leftovers(self) -> int:
@@ -200,7 +198,7 @@ class DetachedProcess:
         return len(others)
 
     def log_excerpt(self, lines: int = 15) -> str:
-        tail = "".join(f"\n    {line}" for line in tail_of(self.log, lines))
+        tail = "".join(f"\n    {line}" for line in self._log.tail(lines))
         return f"Its log {self.log}" + (f" ends with:{tail}" if tail else " is empty.")
 
     def _write_pid_file(self, identity: Identity) -> None:
@@ -208,17 +206,15 @@ class DetachedProcess:
         temporary.write_text(json.dumps(asdict(identity)), encoding="utf-8")
         temporary.replace(self._pid_file)
 
-    def _rotate_log(self) -> None:
-        if self.log.exists() and self.log.stat().st_size > _LARGEST_LOG:
-            self.log.replace(self.log.with_name(self.log.name + ".1"))
-
     def _reap(self) -> None:
         """A child that this very process started stays a zombie until it is asked for its status."""
         if self._child is not None:
             self._child.poll()
 
     def _died(self, process: subprocess.Popen[bytes]) -> ProcessError:
-        return ProcessError(f"{self.name} ended at once with status {process.wait()}. {self.log_excerpt()}")
+        status = process.wait()
+        self._log.wait_until_written()
+        return ProcessError(f"{self.name} ended at once with status {status}. {self.log_excerpt()}")
 
     def _main_and_others(self) -> tuple[psutil.Process | None, list[psutil.Process]]:
         main = self.running()
@@ -264,15 +260,6 @@ class DetachedProcess:
         if alive:
             pids = ", ".join(str(process.pid) for process in alive)
             raise ProcessError(f"{self.name}: could not end process {pids}")
-
-
-def tail_of(path: Path, lines: int) -> list[str]:
-    """The last lines of a text file; none when there is no such file."""
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return [line.rstrip("\n") for line in deque(file, maxlen=lines)]
-    except FileNotFoundError:
-        return []
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from local.part_log import tail_of
 from local.process_identity import daemons_of
-from local.processes import Abandoned, Command, DetachedProcess, ProcessError, tail_of
+from local.processes import Abandoned, Command, DetachedProcess, ProcessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -433,21 +434,7 @@ def test_a_damaged_pid_file_is_named(make: Callable[..., DetachedProcess], tmp_p
     pid_file.unlink()
 
 
-def test_a_large_log_is_put_aside_at_the_next_start(make: Callable[..., DetachedProcess], tmp_path: Path) -> None:
-    process = make()
-    with process.log.open("wb") as log:
-        log.truncate(20_000_001)
-
-    start(process, tmp_path, SLEEP)
-    assert process.log.stat().st_size < 100
-    assert (tmp_path / "part.log.1").stat().st_size == 20_000_001
-
-
 def test_a_commands_environment_is_not_shown(tmp_path: Path) -> None:
     shown = repr(Command(argv=["server"], environment={"PASSWORD": "hidden"}, directory=tmp_path))
 
     assert "hidden" not in shown
-
-
-def test_tail_of_a_missing_file_is_empty(tmp_path: Path) -> None:
-    assert tail_of(tmp_path / "none.log", 5) == []
