@@ -10,7 +10,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The interpreter outside the environment will not do: the stack's commands need what is installed in it.
 LOCAL := $(BIN)/python -m local
 
-.PHONY: help install lock run up stop down status logs seed feed backfill recache report screenshots test lint typecheck format bench-daily bench-backfill bench-realtime bench-clickhouse bench-pages soak soak-clickhouse test-faults clean distclean
+.PHONY: help install lock run up stop down status logs seed feed backfill recache airflow report screenshots test lint typecheck format bench-daily bench-backfill bench-realtime bench-clickhouse bench-pages soak soak-clickhouse test-faults clean distclean
 
 help:
 	@echo "make run        install, start everything, load sample data, compute the last 7 days, show them, go live"
@@ -19,6 +19,7 @@ help:
 	@echo "make feed       live traffic, 2,000 rows/s into each table, Ctrl-C ends [ARGS='--rate 500 --seconds 60']"
 	@echo "make backfill   FROM=2026-11-01 TO=2026-11-10                     [ARGS='--reprocess completed']"
 	@echo "make recache    FROM=2026-11-01 TO=2026-11-10   into Valkey again, as the table has them"
+	@echo "make airflow    Airflow's own command line            [ARGS='dags list']"
 	@echo "make screenshots   of the pages, for the README, of the running stack; needs Chromium"
 	@echo "make test       lint, type check and all tests; make lint | typecheck | format for one of them"
 	@echo "make bench-daily | bench-backfill DAYS=60 | bench-realtime [ARGS=--quick] | bench-clickhouse | bench-pages"
@@ -71,6 +72,9 @@ recache: install
 	@if [ -z "$(FROM)" ] || [ -z "$(TO)" ]; then \
 		echo "usage: make recache FROM=2026-11-01 TO=2026-11-10 (both included, in the statistics time zone)" >&2; exit 2; fi
 	@$(LOCAL) recache --from "$(FROM)" --to "$(TO)" $(ARGS)
+
+airflow: install
+	@$(LOCAL) airflow $(ARGS)
 
 # Of the stack that `make run` has started, for the README.
 screenshots: install

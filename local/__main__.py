@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local import commands
+from local.airflow_cli import run_airflow, run_cleanup
 from local.arguments import positive
 from local.feed_options import GENTLE_RATE, add_feed_options, feed_options
 from local.processes import ProcessError
@@ -81,6 +82,14 @@ def _recache(stack: Stack, options: argparse.Namespace) -> int:
     return commands.recache(stack, recache.request_from(options))
 
 
+def _airflow(stack: Stack, options: argparse.Namespace) -> int:
+    return run_airflow(stack, options.airflow_arguments)
+
+
+def _cleanup(stack: Stack, options: argparse.Namespace) -> int:
+    return run_cleanup(stack, dry_run=options.dry_run)
+
+
 def _report(stack: Stack, options: argparse.Namespace) -> int:
     return 0 if commands.report(stack) else 1
 
@@ -125,6 +134,9 @@ def parser() -> argparse.ArgumentParser:
     add_backfill_options(backfill)
     recached = add("recache", _recache, "put a range of days into Valkey again as the table has them, and wait for it")
     recache.add_recache_options(recached)
+    add("airflow", _airflow, "Airflow's own command line on the running stack; what follows is given to it as it is")
+    cleanup = add("cleanup", _cleanup, "remove old task logs and old metadata of Airflow now, as happens once a day")
+    cleanup.add_argument("--dry-run", action="store_true", help="only tell what would be removed")
     add("report", _report, "the last 7 days' statistics, the cache's size, address and login")
     run = add(
         "run",
@@ -136,8 +148,16 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    # What follows `airflow` is Airflow's, options like --help included.
+    own = arguments[:1] if arguments[:1] == ["airflow"] else arguments
+    options = parser().parse_args(own)
+    options.airflow_arguments = arguments[len(own) :]
+    return options
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+    options = _parse(list(sys.argv[1:] if arguments is None else arguments))
     try:
         stack = Stack(
             read_settings(ROOT),

@@ -23,6 +23,7 @@ from local.lock import StackLock, locked_file
 from local.process_identity import daemons_of
 from local.processes import Abandoned, ProcessError
 from local.services.airflow import COMPONENTS, AirflowDeployment, AirflowProcess
+from local.services.airflow_cleanup import AirflowCleanup
 from local.services.clickhouse import ClickHouse, QueryError
 from local.services.feed import Feed
 from local.services.part import PortTaken, one_line
@@ -133,9 +134,10 @@ class Stack:
         self.postgres = Postgres(settings)
         self.airflow = AirflowDeployment(settings, self.postgres)
         self._airflow_parts = [AirflowProcess(component, settings, self.airflow) for component in COMPONENTS]
+        self._cleanup = AirflowCleanup(settings, self.airflow)
         self.feed = Feed(settings)
         #: What `up` starts.
-        self.parts: list[Part] = [self.clickhouse, self.valkey, self.postgres, *self._airflow_parts]
+        self.parts: list[Part] = [self.clickhouse, self.valkey, self.postgres, *self._airflow_parts, self._cleanup]
         self.all_parts: list[Part] = [*self.parts, self.feed]
         self._started_with = settings.local_dir / "run" / "settings.json"
 
@@ -188,7 +190,7 @@ class Stack:
             loops = [part for part in airflow if part is not api_server]
             # Those that use a service end before it does; running tasks still report to the api-server.
             for group in (
-                [self.feed, scheduler, *loops],
+                [self.feed, self._cleanup, scheduler, *loops],
                 [api_server],
                 [self.clickhouse, self.valkey, self.postgres],
             ):
@@ -272,6 +274,7 @@ class Stack:
             [
                 *[lambda part=part: self._ensure(part, stuck_after=stuck_after) for part in self._airflow_parts],
                 self._apply_airflow_settings,
+                lambda: self._ensure(self._cleanup),
             ]
         )
 

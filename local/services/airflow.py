@@ -20,6 +20,7 @@ import psycopg2
 
 from local.processes import Command, DetachedProcess, ProcessError
 from local.services.part import NotReady, Part, clean_environment
+from local.services.postgres import DATABASE
 from local.settings import ADMIN_USER, VIEWER_USER
 from scripts.apply_airflow_settings import SettingsFileError, read_airflow_settings
 
@@ -45,8 +46,14 @@ class AirflowDeployment:
         self.home = settings.local_dir / "airflow"
         self._stamp = self.home / "migrated.json"
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, *, database: str = DATABASE, log_folder: Path | None = None) -> dict[str, str]:
+        """The whole environment of a process of this Airflow.
+
+        :param database: another one than the stack's metadata, on the same server.
+        :param log_folder: of task logs, in the place of the stack's own.
+        """
         settings = self._settings
+        logs = log_folder or self.home / "logs"
         own = {
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW_VAR_MAXY_TIMEZONE": settings.timezone,
@@ -64,15 +71,15 @@ class AirflowDeployment:
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self._passwords_file),
             # The default asks the name service, which can take seconds on a laptop.
             "CORE__HOSTNAME_CALLABLE": "socket.gethostname",
-            "DATABASE__SQL_ALCHEMY_CONN": self._postgres.sqlalchemy_url(),
+            "DATABASE__SQL_ALCHEMY_CONN": self._postgres.sqlalchemy_url(database),
             "API__HOST": settings.host,
             "API__PORT": str(settings.airflow_port),
             "API__BASE_URL": settings.airflow_url,
             "API__WORKERS": "1",
             "API__SECRET_KEY": settings.jwt_secret,
             "API_AUTH__JWT_SECRET": settings.jwt_secret,
-            "LOGGING__BASE_LOG_FOLDER": str(self.home / "logs"),
-            "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(self.home / "logs" / "dag_processor"),
+            "LOGGING__BASE_LOG_FOLDER": str(logs),
+            "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(logs / "dag_processor"),
             "LOGGING__COLORED_CONSOLE_LOG": "False",
             # A new or changed DAG file shows within seconds.
             "DAG_PROCESSOR__REFRESH_INTERVAL": "15",
@@ -110,13 +117,21 @@ class AirflowDeployment:
             stamp = json.loads(self._stamp.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return False
-        return bool(stamp == {"airflow": version("apache-airflow"), "revision": self._revision()})
+        return bool(stamp == self._version())
 
     def migrate(self) -> None:
         """:raises ProcessError: with the end of what Airflow printed."""
-        self.run([sys.executable, "-m", "airflow", "db", "migrate"], log_name="airflow-db-migrate")
-        stamp = {"airflow": version("apache-airflow"), "revision": self._revision()}
-        self._stamp.write_text(json.dumps(stamp), encoding="utf-8")
+        self.migrate_database(DATABASE)
+        self._stamp.write_text(self.stamp(), encoding="utf-8")
+
+    def migrate_database(self, database: str) -> None:
+        """:raises ProcessError: with the end of what Airflow printed."""
+        command = [sys.executable, "-m", "airflow", "db", "migrate"]
+        self.run(command, log_name="airflow-db-migrate", database=database)
+
+    def stamp(self) -> str:
+        """Names the version of Airflow and of its tables, for what is kept for that version."""
+        return json.dumps(self._version())
 
     def has_settings(self) -> bool:
         """Whether every connection, pool and variable of the file exists; asked in 5 ms instead of Airflow's 4 s."""
@@ -139,9 +154,10 @@ class AirflowDeployment:
         script = self._settings.root / "scripts" / "apply_airflow_settings.py"
         self.run([sys.executable, script], log_name="airflow-settings")
 
-    def run(self, argv: Sequence[str | Path], *, log_name: str) -> None:
+    def run(self, argv: Sequence[str | Path], *, log_name: str, database: str = DATABASE) -> None:
         """Run one command in Airflow's environment, its output into a log.
 
+        :param database: as for environment().
         :raises ProcessError: it failed; with the end of its output.
         """
         self.home.mkdir(parents=True, exist_ok=True)
@@ -150,7 +166,7 @@ class AirflowDeployment:
         with log.open("w", encoding="utf-8") as output:
             status = subprocess.run(
                 [os.fspath(part) for part in argv],
-                env=self.environment(),
+                env=self.environment(database=database),
                 cwd=self._settings.root,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -182,6 +198,9 @@ class AirflowDeployment:
     @property
     def _passwords_file(self) -> Path:
         return self.home / "passwords.json"
+
+    def _version(self) -> dict[str, str | None]:
+        return {"airflow": version("apache-airflow"), "revision": self._revision()}
 
     def _revision(self) -> str | None:
         try:

@@ -137,10 +137,10 @@ class Postgres(Part):
                 cursor.execute(f'CREATE DATABASE "{DATABASE}"')
                 return True
 
-    def sqlalchemy_url(self) -> str:
+    def sqlalchemy_url(self, database: str = DATABASE) -> str:
         # The password is made by token_urlsafe: nothing in it needs quoting, unlike in the path of a checkout.
         host = quote(str(self.socket_directory))
-        return f"postgresql+psycopg2://{ROLE}:{self._settings.postgres_password}@/{DATABASE}?host={host}"
+        return f"postgresql+psycopg2://{ROLE}:{self._settings.postgres_password}@/{database}?host={host}"
 
     @contextmanager
     def connection(self, database: str = DATABASE) -> Iterator[psycopg2.extensions.connection]:

@@ -25,10 +25,15 @@ requirepass "{password}"
 dir "{directory}"
 appendonly yes
 appendfsync everysec
+auto-aof-rewrite-percentage 100
+auto-aof-rewrite-min-size {rewrite_size}
 save ""
 daemonize no
 logfile ""
 """
+# The append-only file is written anew when it has doubled, but not before it has this size. The live loops write some
+# MB a minute over a few MB of data, so by Valkey's own 64 MB a small disk is full before the first time.
+_REWRITE_SIZE = "16mb"
 
 
 class Valkey(Part):
@@ -54,6 +59,7 @@ class Valkey(Part):
                     port=self._settings.valkey_port,
                     password=self._settings.valkey_password,
                     directory=self._directory,
+                    rewrite_size=_REWRITE_SIZE,
                 )
             )
         return Command(

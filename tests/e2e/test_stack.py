@@ -40,6 +40,7 @@ PARTS = [
     "airflow-scheduler",
     "airflow-dag-processor",
     "airflow-triggerer",
+    "airflow-cleanup",
 ]
 
 
@@ -303,6 +304,104 @@ def test_backfill_makes_one_run_for_each_day_both_ends_included(stack: RunningSt
         datetime(2021, 3, day, tzinfo=zone) for day in (1, 2, 3)
     ]
     assert {run["state"] for run in runs} == {"success"}
+
+
+def runs_of_2021(stack: RunningStack) -> list[datetime]:
+    runs = stack.api.request(
+        "GET",
+        "/dags/device_statistic_daily/dagRuns",
+        query={"logical_date_gte": "2021-01-01T00:00:00Z", "logical_date_lte": "2021-12-31T00:00:00Z"},
+    )["dag_runs"]
+    return sorted(datetime.fromisoformat(run["logical_date"]) for run in runs)
+
+
+def test_airflows_command_line_works_on_the_stack(stack: RunningStack) -> None:
+    listed = stack.run_command("airflow", "dags", "list", "--output", "json")
+    assert listed.returncode == 0, listed.stderr
+    assert "device_statistic_daily" in {dag["dag_id"] for dag in json.loads(listed.stdout)}
+
+    stored = stack.run_command("airflow", "variables", "set", "of_the_command_line", "7")
+    assert stored.returncode == 0, stored.stderr
+    assert stack.api.request("GET", "/variables/of_the_command_line")["value"] == "7"
+
+    unknown = stack.run_command("airflow", "dags", "list-runs", "no_such_dag")
+    assert unknown.returncode != 0
+    assert "no_such_dag" in unknown.stdout + unknown.stderr
+    assert not list(stack.settings.local_dir.rglob("*.db")), "no sqlite was made in passing"
+
+
+def test_airflow_2s_backfill_includes_both_days_and_its_tasks_log_once(stack: RunningStack) -> None:
+    arguments = ("airflow", "dags", "backfill", "-s", "2021-06-01", "-e", "2021-06-02", "device_statistic_daily")
+    result = stack.run_command(*arguments, "--unpause")
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "2 of 2 days done" in result.stdout
+    zone = ZoneInfo(stack.settings.timezone)
+    days = [datetime(2021, 6, day, tzinfo=zone) for day in (1, 2)]
+    assert [run for run in runs_of_2021(stack) if run.month in (5, 6)] == days
+    again = stack.run_command(*arguments, "--reset-dagruns", "--dry-run")
+    assert again.stdout.count("success, would be computed") == 2
+
+    # What every task's log has, and LocalExecutor would have the scheduler print as well.
+    mark = "::group::Post Execute"
+    task_logs = (stack.settings.local_dir / "airflow" / "logs").glob("dag_id=device_statistic_daily/**/attempt=1.log")
+    assert any(mark in log.read_text(encoding="utf-8") for log in task_logs)
+    scheduler = next(part for part in stack.stack.parts if part.name == "airflow-scheduler")
+    logs = scheduler.process.log.parent.glob("airflow-scheduler.log*")
+    assert not [log for log in logs if mark in log.read_text(encoding="utf-8", errors="replace")]
+
+
+def test_test_runs_keep_out_of_the_schedulers_way(stack: RunningStack) -> None:
+    before = runs_of_2021(stack)
+    commands = [
+        subprocess.Popen(
+            [sys.executable, "-m", "local", "airflow", *arguments],
+            cwd=ROOT,
+            env=dict(stack.environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for arguments in (
+            ["dags", "test", "device_statistic_daily", "2021-08-20"],
+            ["dags", "test", "device_statistic_daily", "-c", '{"stat_date": "2021-08-18"}'],
+            ["tasks", "test", "device_statistic_daily", "wait_until_settled", "2021-08-20"],
+        )
+    ]
+    outputs = [command.communicate(timeout=600)[0] for command in commands]
+
+    assert [command.returncode for command in commands] == [0, 0, 0], outputs
+    first_lines = [output.splitlines()[0] for output in outputs]
+    assert first_lines[0].startswith("This computes 2021-08-19 in Asia/Seoul")
+    assert first_lines[1] == "This computes 2021-08-18, the stat_date of -c."
+    assert first_lines[2] == first_lines[0]
+    assert not [output for output in outputs if "TaskAlreadyRunning" in output]
+    # Their runs were in databases of their own, which are gone.
+    assert runs_of_2021(stack) == before
+    with stack.stack.postgres.connection() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT datname FROM pg_database WHERE datname LIKE 'airflow%' ORDER BY 1")
+        assert cursor.fetchall() == [("airflow",), ("airflow_test_template",)]
+
+
+def test_old_logs_and_metadata_are_removed(stack: RunningStack) -> None:
+    logs = stack.settings.local_dir / "airflow" / "logs" / "dag_id=gone" / "run_id=long ago"
+    logs.mkdir(parents=True)
+    (logs / "attempt=1.log").write_text("old")
+    long_ago = time.time() - 15 * 86_400
+    os.utime(logs / "attempt=1.log", (long_ago, long_ago))
+    with stack.stack.postgres.connection() as connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO log (dttm, event) VALUES (now() - interval '31 days', 'old'), (now(), 'young')")
+        connection.commit()
+
+    result = stack.run_command("cleanup")
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert not (logs / "attempt=1.log").exists()
+    with stack.stack.postgres.connection() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT event FROM log WHERE event IN ('old', 'young')")
+        assert cursor.fetchall() == [("young",)]
+        cursor.execute("SELECT count(*) FROM information_schema.tables WHERE table_name LIKE '\\_airflow\\_deleted%'")
+        assert cursor.fetchone() == (0,)
 
 
 def test_a_wrong_backfill_is_refused_with_the_reason(stack: RunningStack) -> None:

@@ -25,7 +25,7 @@ from maxy.hooks import environment as hook_environment
 from maxy.paths import SQL_DIRECTORY
 from maxy.realtime.registry import BUILT_IN, enabled_loops
 from maxy.settings import DEFAULT_VALKEY_PREFIX, realtime_settings
-from scripts import apply_airflow_settings, migrate
+from scripts import apply_airflow_settings, clean_airflow, migrate
 
 ROOT = Path(__file__).resolve().parents[2]
 AIRFLOW_HOME = PurePosixPath("/opt/airflow")
@@ -435,8 +435,33 @@ def test_airflow_services_are_one_image_with_one_environment() -> None:
 
 def test_each_part_of_airflow_runs() -> None:
     assert sorted(service["command"] for service in airflow_services().values()) == [
-        "api-server", "bash docker/init.sh", "celery worker", "dag-processor", "scheduler", "triggerer",
+        "api-server", "bash docker/init.sh", "celery worker", "dag-processor",
+        "python scripts/clean_airflow.py --every 24 --state /opt/airflow/logs/cleaned", "scheduler", "triggerer",
     ]  # fmt: skip
+
+
+def test_old_logs_and_metadata_are_removed_from_the_folder_that_all_share() -> None:
+    service = services()["airflow-cleanup"]
+    _, script, *options = command_words(service)
+    assert in_image(ROOT / script) == AIRFLOW_HOME / script
+    parsed = clean_airflow._parser().parse_args(options)
+    assert parsed.dry_run is False
+    # The same file on the same volume as the tasks' logs, so that a new container knows when the last round was.
+    assert PurePosixPath(parsed.state).parent == AIRFLOW_HOME / "logs"
+    assert "airflow-logs:/opt/airflow/logs" in service["volumes"]
+    (check,) = shell_checks(service)
+    minutes = re.fullmatch(r"find (\S+) -mmin -(\d+) \| grep -q \.", check)
+    assert minutes
+    assert minutes[1] == str(parsed.state)
+    assert int(minutes[2]) == 2 * parsed.every * 60
+
+
+def test_append_only_files_are_written_anew_before_they_fill_a_small_disk() -> None:
+    for name in ("broker", "valkey"):
+        *_, script = command_words(services()[name])
+        settings = dict(line.split(" ", maxsplit=1) for line in script.splitlines()[1:-1])
+        assert settings["auto-aof-rewrite-percentage"] == "100", name
+        assert settings["auto-aof-rewrite-min-size"] == "32mb", name
 
 
 def test_a_second_triggerer_takes_over_quickly() -> None:
@@ -467,7 +492,7 @@ def airflow_commands() -> list[list[str]]:
     calls = [["airflow", *command_words(service)] for service in airflow_services().values()]
     calls += [shlex.split(text) for service in airflow_services().values() for text in shell_checks(service)]
     calls += [shlex.split(line, comments=True) for line in INIT_SCRIPT.read_text(encoding="utf-8").splitlines()]
-    return [call[1:] for call in calls if call and call[0] == "airflow" and call[1] not in ("bash", "celery")]
+    return [call[1:] for call in calls if call and call[0] == "airflow" and call[1] not in ("bash", "celery", "python")]
 
 
 def shell_checks(service: dict[str, Any]) -> list[str]:
