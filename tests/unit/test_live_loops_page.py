@@ -13,6 +13,7 @@ from maxy.realtime.hash_loop import UPDATED_AT, HashLoop
 from maxy.realtime.lease import read_script
 from maxy.realtime.log_meter import _FIELDS as LOG_METER_FIELDS
 from maxy.realtime.registry import BUILT_IN, loop_class
+from maxy.realtime.row_rules import ROW_OPTIONS
 from maxy.realtime.scatter import _BANDS, ScatterLoop
 from maxy.realtime.settings import COMMON_OPTIONS, Option, RealtimeSettings
 from maxy.realtime.status import LoopStatus
@@ -42,6 +43,9 @@ def settings_table() -> str:
 
 def _rows(loop: str, options: Mapping[str, Option]) -> Iterator[str]:
     for name, option in options.items():
+        if name in ROW_OPTIONS:
+            # No setting of a loop: set for all at once, by variables of their own.
+            continue
         default = option.default
         if isinstance(default, float) and default.is_integer():
             default = int(default)

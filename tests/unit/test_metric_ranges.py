@@ -90,7 +90,9 @@ def test_all_loops_that_read_phones_rows_get_the_rules(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("option", ["max_name_length", "metric_ranges"])
 def test_a_loop_cannot_have_rules_of_its_own(option: str) -> None:
     settings = RealtimeSettings(loops={"page": {option: 5}}, where="maxy_realtime")
-    with pytest.raises(ValueError, match=rf"maxy_realtime.loops.page: {option} is set for all loops at once, by the"):
+    with pytest.raises(
+        ValueError, match=rf"maxy_realtime\.loops\.page\.{option}: .* the variable maxy_{option} sets it"
+    ):
         list(enabled_loops(settings, BUILT_IN, row_rules()))
 
 

@@ -11,6 +11,7 @@ import pytest
 from maxy.realtime.log_meter import LogMeter
 from maxy.realtime.registry import BUILT_IN as EVERY_LOOP
 from maxy.realtime.registry import enabled_loops, loop_class
+from maxy.realtime.row_rules import ROW_OPTIONS
 from maxy.realtime.settings import COMMON_OPTIONS, LoopSettings, Option, RealtimeSettings, positive_int
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ WRONG: dict[str, list[Any]] = {
     "log_values_per_tick": [*NOT_POSITIVE, 2.0],
     "lateness_seconds": [-0.1, "10", None, False, True, float("nan"), [0]],
     "leave_out_log_types": [None, "1", 1, [True], [1.0], ["1"], [-1], [2**64], {"1": 1}],
+    "max_name_length": [*NOT_POSITIVE, 2.0, 10_001],
     "expire_minutes": NOT_POSITIVE,
     "state_hours": NOT_POSITIVE,
 }
@@ -206,6 +208,9 @@ def numbers_of_every_loop() -> Iterator[tuple[str, str]]:
     for loop, path in EVERY_LOOP.items():
         options = {**COMMON_OPTIONS, **loop_class(path).options}
         for name, option in options.items():
+            if name in ROW_OPTIONS:
+                # Set by variables of their own.
+                continue
             if name == "tick_limit_seconds" or (
                 isinstance(option.default, int | float) and not isinstance(option.default, bool)
             ):

@@ -81,7 +81,8 @@ def enabled_loops(
         if own_rules:
             # Live figures that leave out other rows than the daily ones would be figures of something else.
             raise ValueError(
-                f"{where}: {own_rules[0]} is set for all loops at once, by the variable maxy_{own_rules[0]}"
+                f"{where}.{own_rules[0]}: this is no setting of one loop;"
+                f" the variable maxy_{own_rules[0]} sets it for all"
             )
         given |= {option: value for option, value in (row_rules or {}).items() if option in found.options}
         others = [other for other in names if other != name]

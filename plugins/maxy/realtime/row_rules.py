@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from maxy.metric_ranges import DEFAULT_RANGES, checked_metric_ranges, to_json
-from maxy.realtime.settings import Option, positive_int
+from maxy.realtime.settings import Option, int_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ def _ranges(value: Any) -> dict[str, list[float]]:
 
 #: Set for all loops and the daily job at once, by the Airflow variables of the same names with ``maxy_`` before them.
 ROW_OPTIONS: Mapping[str, Option] = {
-    "max_name_length": Option(300, positive_int, "characters that a package's or system's name may have"),
+    "max_name_length": Option(300, int_from(1, 10_000), "characters that a package's or system's name may have"),
     "metric_ranges": Option(to_json(DEFAULT_RANGES), _ranges, "the lowest and highest plausible value of each metric"),
 }
 

@@ -37,8 +37,8 @@ class LoopStatus:
     :param rows: of the newest good tick: rows of the source it handled.
     :param keys: of the newest good tick: keys it wrote.
     :param left_out: of the newest good tick: rows left out for a missing dimension.
-    :param out_of_range: values left out because they lie outside their metric's range, by metric; what span they are
-        of is the loop's to say.
+    :param out_of_range: values left out because they lie outside their metric's range, JSON by metric.
+        Of device and page those of today, of the scatters those since the start of this copy.
     :param replaced_keys: keys of another type, or that cannot be read, that this copy has replaced.
     :param ticks: good ticks of this copy.
     :param skipped: ticks of this copy that were left out because the one before took too long.
