@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxy.ui.history import MOST_DAYS, BadRange, as_csv, day_range
+from maxy.ui.csv_file import as_csv
+from maxy.ui.history import MOST_DAYS, BadRange, day_range
 from maxy.ui.models import METRICS, DayState, History, HistoryDay, Key
 
 TODAY = date(2026, 11, 21)
@@ -72,12 +73,20 @@ def day(stat_date: str, state: DayState = DayState.PRESENT, **figures: Any) -> H
         state=state,
         figures={**dict.fromkeys(METRICS, 0), **figures} if state is DayState.PRESENT else None,
         week_before=None,
+        week_before_state=DayState.MISSING,
         updated_at="2026-11-21T01:00:00.000000Z" if state is DayState.PRESENT else None,
     )
 
 
 def history(*days: HistoryDay) -> History:
-    return History(timezone="UTC", first=days[0].stat_date, last=days[-1].stat_date, dag_id="d", days=list(days))
+    return History(
+        timezone="UTC",
+        first=days[0].stat_date,
+        last=days[-1].stat_date,
+        first_computed=days[0].stat_date,
+        dag_id="d",
+        days=list(days),
+    )
 
 
 def written(answer: History, package: str = "shop", system: str = "iOS") -> list[dict[str, str]]:

@@ -1,10 +1,7 @@
--- Purpose: which days of a range are computed, for the history and health pages.   Source: max_device_statistic.
+-- Purpose: which days of a range are computed, for the history page.   Source: max_device_statistic.
 -- Grain: one row per stat_date that has a row of any key.
--- Safe to retry: reads only. Bounded: reads two columns of the range's partitions.
-SELECT
-    toString(stat_date) AS day,
-    count() AS keys,
-    toUnixTimestamp64Milli(max(updated_at)) AS updated_ms
+-- Safe to retry: reads only. Bounded: reads one column of the range's partitions.
+SELECT toString(stat_date) AS day
 FROM max_device_statistic
 WHERE stat_date BETWEEN {first:Date} AND {last:Date}
 GROUP BY stat_date

@@ -1,5 +1,5 @@
 -- Purpose: the daily figures of one key over a range of days, for the history page.   Source: max_device_statistic.
--- Grain: one row per stat_date; days without a row of the key are not there.
+-- Grain: one row per stat_date, the newest where a day holds several of the key; days without a row of the key are not there.
 -- Safe to retry: reads only. Bounded: at most as many rows as the range has days.
 SELECT
     toString(stat_date) AS day,
@@ -13,5 +13,6 @@ WHERE stat_date BETWEEN {first:Date} AND {last:Date}
   AND package_nm = {package_nm:String}
   AND server_type = {server_type:UInt32}
   AND os_type = {os_type:String}
-ORDER BY stat_date
+ORDER BY stat_date, updated_at DESC
+LIMIT 1 BY stat_date
 LIMIT {most:UInt32}

@@ -1,13 +1,34 @@
-"""How the loops, the daily job and the servers fare. What cannot be asked is said, and does not hide the rest."""
+"""The status of the loops, the daily job and the servers. What cannot be asked is said, and does not hide the rest."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from maxy.ui.history import DAILY_DAG_ID, daily
+from maxy.service_checks import (
+    Disk,
+    Finding,
+    check_clock,
+    check_days,
+    check_disks,
+    check_persistence,
+    check_version,
+    clock_skew,
+    valkey_persistence,
+    valkey_time_ms,
+)
+from maxy.ui.daily import daily
 from maxy.ui.live_store import LiveStore, reports
-from maxy.ui.models import ClickHouseServer, Daily, Health, LoopReport, Queries, QueryCost, Server
+from maxy.ui.models import (
+    ClickHouseServer,
+    DiskSpace,
+    Health,
+    HealthProblem,
+    LoopReport,
+    Queries,
+    QueryCost,
+    ValkeyServer,
+)
 from maxy.ui.sources import SourceUnavailable
 from maxy.valkey.text import utc_iso
 
@@ -25,8 +46,8 @@ async def health(sources: Sources) -> Health:
         settings = await sources.settings()
     except SourceUnavailable as unavailable:
         error = str(unavailable)
-    (valkey, loops), clickhouse, days, queries = await asyncio.gather(
-        _live(sources, settings), _clickhouse(sources), _daily(sources), _queries(sources)
+    (valkey, loops, of_valkey), (clickhouse, of_clickhouse), (days, checked), queries = await asyncio.gather(
+        _live(sources, settings), _clickhouse(sources), daily(sources), _queries(sources)
     )
     return Health(
         at=utc_iso(sources.clock.now()),
@@ -35,40 +56,78 @@ async def health(sources: Sources) -> Health:
         valkey=valkey,
         clickhouse=clickhouse,
         loops=loops,
+        problems=[_problem(finding) for finding in (*of_clickhouse, *of_valkey, *check_days(checked))],
         daily=days,
         queries=queries,
     )
 
 
-async def _live(sources: Sources, settings: PageSettings | None) -> tuple[Server, list[LoopReport]]:
-    """Return whether Valkey answers, and how each loop fares."""
-    error = None
+def _problem(finding: Finding) -> HealthProblem:
+    return HealthProblem(
+        kind=finding.kind, message=finding.message, values=finding.values, commands=list(finding.commands)
+    )
+
+
+async def _live(
+    sources: Sources, settings: PageSettings | None
+) -> tuple[ValkeyServer, list[LoopReport], list[Finding]]:
+    """Return whether Valkey answers, the status of each loop, and what is wrong with the server."""
+    server = ValkeyServer(is_reachable=True)
+    findings: list[Finding] = []
     statuses = None
     try:
         async with sources.valkey() as valkey:
+            persistence = await valkey_persistence(valkey)
+            asked_at = sources.clock.now()
+            server_ms = await valkey_time_ms(valkey)
+            server.clock_skew_seconds = clock_skew(server_ms, asked_at, sources.clock.now())
+            server.can_persist = None if persistence is None else not persistence.is_failing
+            findings = [*check_persistence(persistence), *check_clock("Valkey", server.clock_skew_seconds)]
             # There may be no loop to ask for.
-            await valkey.ping()
             if settings:
                 statuses = await LiveStore(valkey, settings).statuses()
     except SourceUnavailable as unavailable:
-        error = str(unavailable)
+        server = ValkeyServer(is_reachable=False, error=str(unavailable))
+        findings = []
     loops = reports(statuses, settings, sources.clock.now()) if settings else []
-    return Server(is_reachable=error is None, error=error), loops
+    return server, loops, findings
 
 
-async def _clickhouse(sources: Sources) -> ClickHouseServer:
+async def _clickhouse(sources: Sources) -> tuple[ClickHouseServer, list[Finding]]:
     try:
-        result = await sources.select("ui/version.sql", {})
+        asked_at = sources.clock.now()
+        result = await sources.select("ui/server.sql", {})
+        answered_at = sources.clock.now()
     except SourceUnavailable as error:
-        return ClickHouseServer(is_reachable=False, error=str(error))
-    return ClickHouseServer(is_reachable=True, version=str(result["version"][0]))
+        return ClickHouseServer(is_reachable=False, error=str(error)), []
+    version = str(result["version"][0])
+    skew = clock_skew(result["now_ms"][0], asked_at, answered_at)
+    disks = await _disks(sources)
+    server = ClickHouseServer(
+        is_reachable=True,
+        version=version,
+        clock_skew_seconds=skew,
+        disks=[
+            DiskSpace(name=disk.name, free_bytes=disk.free_bytes, total_bytes=disk.total_bytes)
+            for disk in disks
+            if disk.has_size
+        ],
+    )
+    return server, [
+        *check_disks(disks),
+        *check_clock("ClickHouse", skew),
+        *check_version(version, has_short_lifetime=bool(result["short_lifetimes"][0])),
+    ]
 
 
-async def _daily(sources: Sources) -> Daily:
+async def _disks(sources: Sources) -> list[Disk]:
     try:
-        return Daily(dag_id=DAILY_DAG_ID, days=await daily(sources))
-    except SourceUnavailable as error:
-        return Daily(dag_id=DAILY_DAG_ID, days=None, error=str(error))
+        result = await sources.select("ui/disks.sql", {})
+    except SourceUnavailable:
+        # An account that may not see them: then it is not known.
+        return []
+    columns = (result[name] for name in ("name", "free_space", "total_space"))
+    return [Disk(name, free, total) for name, free, total in zip(*columns, strict=True)]
 
 
 async def _queries(sources: Sources) -> Queries:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from maxy.realtime.clock import from_ms
 from maxy.statistics_day import StatisticsDay
-from maxy.ui.models import METRICS, DailyDay, DayState, Figures, History, HistoryDay, Key
+from maxy.ui.figures import measured
+from maxy.ui.models import METRICS, DayState, Figures, History, HistoryDay, Key
 from maxy.valkey.text import utc_iso
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from maxy.realtime.clickhouse import Columns
     from maxy.ui.sources import Sources
@@ -27,7 +26,6 @@ DEFAULT_DAYS = 30
 # What the table's type of a day can hold, with a week to spare.
 _FIRST_DAY, _LAST_DAY = date(1971, 1, 1), date(2148, 1, 1)
 _WEEK = timedelta(days=7)
-_HEALTH_DAYS = 14
 _KEY_DAYS = 30
 
 
@@ -74,32 +72,25 @@ async def history(sources: Sources, key: Key, first: date, last: date) -> Histor
             "most": MOST_DAYS + _WEEK.days,
         },
     )
-    computed = await _computed_days(sources, first, last)
+    computed = await computed_days(sources, first - _WEEK, last)
+    earliest = await first_computed(sources)
     figures, updated = _by_day(rows)
+
+    def state(day: date) -> DayState:
+        return state_of(day, today, earliest, computed, figures)
+
     days = [
-        _day(StatisticsDay(first + timedelta(days=index), zone), today, figures, updated, computed.keys())
+        _day(StatisticsDay(first + timedelta(days=index), zone), figures, updated, state)
         for index in range((last - first).days + 1)
     ]
-    return History(timezone=zone.key, first=str(first), last=str(last), dag_id=DAILY_DAG_ID, days=days)
-
-
-async def daily(sources: Sources) -> list[DailyDay]:
-    """Return what the table has of the last days, newest first.
-
-    :raises maxy.ui.sources.SourceUnavailable: ClickHouse or the settings cannot be asked.
-    """
-    today = await sources.today()
-    every = [today - timedelta(days=days) for days in range(1, _HEALTH_DAYS + 1)]
-    computed = await _computed_days(sources, every[-1], every[0])
-    return [
-        DailyDay(
-            stat_date=str(day),
-            state=DayState.PRESENT if str(day) in computed else DayState.MISSING,
-            keys=computed.get(str(day), (0, 0))[0],
-            updated_at=utc_iso(from_ms(computed[str(day)][1])) if str(day) in computed else None,
-        )
-        for day in every
-    ]
+    return History(
+        timezone=zone.key,
+        first=str(first),
+        last=str(last),
+        first_computed=earliest and str(earliest),
+        dag_id=DAILY_DAG_ID,
+        days=days,
+    )
 
 
 async def recent_keys(sources: Sources, most: int) -> list[Key]:
@@ -111,6 +102,55 @@ async def recent_keys(sources: Sources, most: int) -> list[Key]:
     result = await sources.select(
         "ui/keys.sql", {"first": today - timedelta(days=_KEY_DAYS), "last": today, "most": most + 1}
     )
+    return _keys(result)
+
+
+async def busiest_key(sources: Sources) -> Key | None:
+    """Return the busiest key of the busiest package of the newest computed days; None where there are none.
+
+    :raises maxy.ui.sources.SourceUnavailable: ClickHouse or the settings cannot be asked.
+    """
+    today = await sources.today()
+    result = await sources.select("ui/busiest.sql", {"first": today - timedelta(days=_KEY_DAYS), "last": today})
+    keys = _keys(result)
+    return keys[0] if keys else None
+
+
+async def computed_days(sources: Sources, first: date, last: date) -> set[str]:
+    """Return the days of a range that have rows of any key."""
+    result = await sources.select("ui/days.sql", {"first": first, "last": last, "most": (last - first).days + 1})
+    return set(result["day"])
+
+
+async def first_computed(sources: Sources) -> date | None:
+    """Return the first day that was ever computed; None where there is none."""
+    result = await sources.select("ui/first_day.sql", {})
+    return date.fromisoformat(result["day"][0]) if result["has_days"][0] else None
+
+
+def state_of(
+    day: date,
+    today: date,
+    first: date | None,
+    computed: Collection[str],
+    of_key: Collection[str] | None = None,
+) -> DayState:
+    """Say what the table has of a day.
+
+    :param today: in the statistics zone.
+    :param first: the first day that was ever computed; None where there is none.
+    :param computed: days that have rows of any key.
+    :param of_key: days that have a row of the key that is asked for; None: no key is.
+    """
+    name = str(day)
+    if name in computed:
+        return DayState.PRESENT if of_key is None or name in of_key else DayState.NO_ROW
+    if day >= today:
+        return DayState.NOT_DUE
+    return DayState.BEFORE_FIRST if first is None or day < first else DayState.MISSING
+
+
+def _keys(result: Columns) -> list[Key]:
     columns = (result[name] for name in ("package_nm", "server_type", "os_type"))
     return [
         Key(package_nm=package, server_type=server, os_type=system)
@@ -118,71 +158,27 @@ async def recent_keys(sources: Sources, most: int) -> list[Key]:
     ]
 
 
-def as_csv(answer: History, key: Key) -> str:
-    """Write the days as CSV, with the names of the table's columns.
-
-    Texts that a spreadsheet would take for a formula begin with an apostrophe.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["stat_date", "package_nm", "server_type", "os_type", *METRICS, "updated_at", "state"])
-    for day in answer.days:
-        figures: Mapping[str, Any] = day.figures or {}
-        writer.writerow(
-            [
-                day.stat_date,
-                _harmless(key.package_nm),
-                key.server_type,
-                _harmless(key.os_type),
-                *(figures.get(metric) for metric in METRICS),
-                day.updated_at,
-                day.state,
-            ]
-        )
-    return text.getvalue()
-
-
-def _harmless(text: str) -> str:
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else text
-
-
-async def _computed_days(sources: Sources, first: date, last: date) -> dict[str, tuple[int, int]]:
-    """Return, for each day that has rows, how many keys, and when the newest was computed (epoch ms)."""
-    result = await sources.select("ui/days.sql", {"first": first, "last": last, "most": MOST_DAYS})
-    columns = (result[name] for name in ("day", "keys", "updated_ms"))
-    return {day: (keys, updated_ms) for day, keys, updated_ms in zip(*columns, strict=True)}
-
-
 def _by_day(rows: Columns) -> tuple[dict[str, Figures], dict[str, str]]:
     days = rows["day"]
     columns = {metric: rows[metric] for metric in METRICS}
     figures: dict[str, Figures] = {
-        day: {metric: columns[metric][index] for metric in METRICS} for index, day in enumerate(days)
+        day: {metric: measured(metric, columns[metric][index]) for metric in METRICS} for index, day in enumerate(days)
     }
     updated = {day: utc_iso(from_ms(ms)) for day, ms in zip(days, rows["updated_ms"], strict=True)}
     return figures, updated
 
 
 def _day(
-    day: StatisticsDay,
-    today: date,
-    figures: Mapping[str, Figures],
-    updated: Mapping[str, str],
-    computed: Any,
+    day: StatisticsDay, figures: Mapping[str, Figures], updated: Mapping[str, str], state: Callable[[date], DayState]
 ) -> HistoryDay:
-    name = str(day)
-    if name in figures:
-        state = DayState.PRESENT
-    elif name in computed:
-        state = DayState.NO_ROW
-    else:
-        state = DayState.MISSING if day.date < today else DayState.NOT_DUE
+    name, before = str(day), day.date - _WEEK
     return HistoryDay(
         stat_date=name,
         start=utc_iso(day.start),
         end=utc_iso(day.end),
-        state=state,
+        state=state(day.date),
         figures=figures.get(name),
-        week_before=figures.get(str(day.date - _WEEK)),
+        week_before=figures.get(str(before)),
+        week_before_state=state(before),
         updated_at=updated.get(name),
     )

@@ -13,7 +13,8 @@ from maxy.realtime.loop import loop_key
 from maxy.realtime.page import Page
 from maxy.realtime.response_time import ResponseTime
 from maxy.realtime.status import LoopStatus
-from maxy.ui.models import DEVICE_METRICS, PAGE_METRICS, Key, LoopFigures, LoopReport, ScatterName
+from maxy.ui.figures import measured
+from maxy.ui.models import DEVICE_METRICS, PAGE_METRICS, Key, LoopFigures, LoopReport, RowsAre, ScatterName
 from maxy.valkey.keys import KeyTemplate
 from maxy.valkey.text import decoded, utc_iso
 
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 SCATTERS: Mapping[ScatterName, type[ScatterLoop]] = {
     ScatterName.LOADING_TIME: LoadingTime,
     ScatterName.RESPONSE_TIME: ResponseTime,
+}
+
+#: What the rows of a tick are; other loops may count anything.
+_ROWS_ARE: Mapping[str, RowsAre] = {
+    **{loop.name: RowsAre.NEW for loop in (LogMeter, LoadingTime, ResponseTime)},
+    **{loop.name: RowsAre.READ for loop in (Device, Page)},
 }
 
 _SERVER_TYPE = re.compile("[0-9]{1,10}")
@@ -76,6 +83,26 @@ class LiveStore:
                 pipeline.hgetall(_key(template, triple))
         answers = iter(await pipeline.execute())
         return [(_figures(next(answers), DEVICE_METRICS), _figures(next(answers), PAGE_METRICS)) for _ in triples]
+
+    async def busiest(self, keys: Sequence[Key]) -> Key | None:
+        """Return the busiest key of the busiest package: by today's page views, then devices; names decide between
+        equals."""
+        pipeline = self._valkey.pipeline(transaction=False)
+        for key in keys:
+            pipeline.hget(_key(self._page, _triple(key)), "pv")
+            pipeline.hget(_key(self._device, _triple(key)), "dau")
+        answers = await pipeline.execute(raise_on_error=False)
+        busy = {_triple(key): (_count(answers[2 * at]), _count(answers[2 * at + 1])) for at, key in enumerate(keys)}
+        packages: dict[str, tuple[int, int]] = {}
+        for (package, _, _), (views, devices) in busy.items():
+            before = packages.get(package, (0, 0))
+            packages[package] = (before[0] + views, before[1] + devices)
+
+        def rank(key: Key) -> tuple[Any, ...]:
+            package, own = packages[key.package_nm], busy[_triple(key)]
+            return -package[0], -package[1], key.package_nm, -own[0], -own[1], key.server_type, key.os_type
+
+        return min(keys, key=rank, default=None)
 
     async def log_rates(self, pairs: Sequence[Pair]) -> list[dict[str, str]]:
         """Return the log meter's newest hash of each pair; empty where there is none."""
@@ -131,8 +158,16 @@ def _report(
         "problem": "its status cannot be read" if statuses is None else health.problem,
         # Enough to tell two copies apart; with the whole token one could write in the holder's name.
         "holder": said["holder"][:_SHOWN_OF_HOLDER] if status is not None else None,
+        "rows_are": _ROWS_ARE.get(loop.name),
+        "rows_per_second": _rows_per_second(loop.name, status),
     }
     return LoopReport(**{**said, **own})
+
+
+def _rows_per_second(name: str, status: LoopStatus | None) -> float | None:
+    if status is None or _ROWS_ARE.get(name) is not RowsAre.NEW or status.period_seconds <= 0:
+        return None
+    return status.rows / status.period_seconds
 
 
 def _key(template: KeyTemplate, values: Iterable[object]) -> str:
@@ -150,6 +185,18 @@ def _triples(template: KeyTemplate, keys: Iterable[bytes]) -> Iterable[Triple]:
             yield values[0], int(values[1]), values[2]
 
 
+def _triple(key: Key) -> Triple:
+    return key.package_nm, key.server_type, key.os_type
+
+
+def _count(answer: object) -> int:
+    # Nothing, or not written by the loop: nobody was there.
+    try:
+        return int(answer) if isinstance(answer, bytes) else 0
+    except ValueError:
+        return 0
+
+
 def _texts(answer: Mapping[Any, Any]) -> dict[str, str]:
     # Names that are not valid UTF-8 are somebody else's.
     return {field.decode("utf-8", "replace"): value.decode("utf-8", "replace") for field, value in answer.items()}
@@ -160,7 +207,8 @@ def _figures(answer: Mapping[Any, Any], metrics: Sequence[str]) -> LoopFigures:
     if not texts:
         return LoopFigures(updated_at=None, figures=None)
     return LoopFigures(
-        updated_at=texts.get("updated_at"), figures={metric: _number(texts.get(metric)) for metric in metrics}
+        updated_at=texts.get("updated_at"),
+        figures={metric: measured(metric, _number(texts.get(metric))) for metric in metrics},
     )
 
 

@@ -12,13 +12,16 @@ from pydantic import BaseModel, Field
 from maxy.realtime.device import Device
 from maxy.realtime.health import LoopState  # noqa: TC001 - pydantic reads the annotations
 from maxy.realtime.page import Page
+from maxy.service_checks import ProblemKind  # noqa: TC001 - pydantic reads the annotations
 
 #: The figures that the device and page loops keep, and the daily job: names of the table's columns.
 DEVICE_METRICS = tuple(Device.metrics)
 PAGE_METRICS = tuple(Page.metrics)
 METRICS = (*DEVICE_METRICS, *PAGE_METRICS)
+#: Means in milliseconds. The table and Valkey keep 0 where nothing was measured.
+AVERAGES = tuple(metric for metric in METRICS if metric.endswith("_avg"))
 
-#: By metric; None where it is not known. Counts are whole; averages are milliseconds.
+#: By metric; None where it is not known. Counts are whole; averages are milliseconds, None where nothing was measured.
 Figures = dict[str, float | int | None]
 
 
@@ -32,31 +35,36 @@ class ScatterName(StrEnum):
 class Alive(BaseModel):
     """The process answers."""
 
-    alive: bool = True
+    alive: bool = Field(True, description="always true")
 
 
 class Problem(BaseModel):
     """Why a request was not answered."""
 
-    detail: str
+    detail: str = Field(description="an English sentence")
 
 
 class Key(BaseModel):
     """What figures are kept for."""
 
-    package_nm: str
-    server_type: int
-    os_type: str
+    package_nm: str = Field(description="an application, at most 300 characters")
+    server_type: int = Field(description="a server type, 0 to 2^32 - 1")
+    os_type: str = Field(description="an operating system")
 
 
 class Keys(BaseModel):
     """All keys, sorted."""
 
-    at: str
+    at: str = Field(description="when the answer was made")
     timezone: str = Field(description="the statistics time zone, an IANA name")
     today: str = Field(description="the day that it is in that zone")
     source: str = Field(description="valkey: the keys of the live loops; clickhouse: those of the last 30 days")
     is_complete: bool = Field(description="false where there are more than can be listed")
+    busiest: Key | None = Field(
+        None,
+        description="the busiest key of the busiest package: by page views, then devices, of the newest seven computed "
+        "days, else of today; what a page shows until somebody chooses",
+    )
     keys: list[Key]
 
 
@@ -64,29 +72,31 @@ class LoopFigures(BaseModel):
     """What one loop has written of a key."""
 
     updated_at: str | None = Field(description="when it was last written; it is written again only when it has changed")
-    figures: Figures | None = Field(description="null where Valkey has nothing of the key")
+    figures: Figures | None = Field(
+        description="null where Valkey has nothing of the key; an average is null where nothing was measured"
+    )
 
 
 class Today(Key):
     """Today's figures of a key, as they stand in Valkey."""
 
-    at: str
-    device: LoopFigures
-    page: LoopFigures
+    at: str = Field(description="when the answer was made")
+    device: LoopFigures = Field(description="visits and devices")
+    page: LoopFigures = Field(description="pages and web vitals")
 
 
 class Slot(BaseModel):
     """Rows of maxy_app_total_log that came in."""
 
-    start: str
-    end: str
-    rows: int
+    start: str = Field(description="the slot's first instant")
+    end: str = Field(description="the next slot's first instant")
+    rows: int = Field(description="how many rows came in")
 
 
 class LogRate(BaseModel):
     """The log rate of the last ten minutes, oldest first; times without rows of the table are not there."""
 
-    at: str
+    at: str = Field(description="when the answer was made")
     slots: list[Slot]
 
 
@@ -95,19 +105,19 @@ class Points(BaseModel):
 
     id: list[int] = Field(description="tells the points of one answer, or of one stream, apart")
     reg_dt_ms: list[int] = Field(description="when the row came in, milliseconds since 1970")
-    value_ms: list[float]
-    os_type: list[str | None]
+    value_ms: list[float] = Field(description="loading or response time, milliseconds")
+    os_type: list[str | None] = Field(description="operating system")
     page: list[str | None] = Field(description="page_id, or req_url where there is none")
-    device_model: list[str | None]
-    app_ver: list[str | None]
-    com_type: list[str | None]
+    device_model: list[str | None] = Field(description="the device's model")
+    app_ver: list[str | None] = Field(description="version of the application")
+    com_type: list[str | None] = Field(description="kind of connection, such as 5G")
 
 
 class Scatter(BaseModel):
     """The points of the last minutes, as they stand in Valkey."""
 
-    at: str
-    loop: ScatterName
+    at: str = Field(description="when the answer was made")
+    loop: ScatterName = Field(description="whose points they are")
     points: Points
     meta: dict[str, str] | None = Field(
         description="the loop's own notes on the key: last_saved_at, last_reg_dt, counts"
@@ -120,8 +130,10 @@ class DayState(StrEnum):
     PRESENT = "present"
     #: The day is computed, and the key has no row in it.
     NO_ROW = "no_row"
-    #: The table has no row at all of the day.
+    #: The table has no row at all of the day, though an earlier one was computed.
     MISSING = "missing"
+    #: Earlier than every day that was ever computed, or none was: nothing is missing yet.
+    BEFORE_FIRST = "before_first"
     #: Today or later.
     NOT_DUE = "not_due"
 
@@ -129,21 +141,28 @@ class DayState(StrEnum):
 class HistoryDay(BaseModel):
     """One day of a key."""
 
-    stat_date: str
+    stat_date: str = Field(description="the day, in the statistics zone")
     start: str = Field(description="the day's first instant")
     end: str = Field(description="the next day's first instant")
-    state: DayState
-    figures: Figures | None
+    state: DayState = Field(
+        description="present; no_row: the day is computed, without this key; missing: not computed; before_first: "
+        "earlier than any computed day; not_due: not over yet"
+    )
+    figures: Figures | None = Field(
+        description="null without a row; an average is null where nothing was measured. Of several rows the newest"
+    )
     week_before: Figures | None = Field(description="the figures seven days before")
-    updated_at: str | None
+    week_before_state: DayState = Field(description="state of the day seven days before")
+    updated_at: str | None = Field(description="when the row was computed")
 
 
 class History(BaseModel):
     """Days of a key, oldest first, one entry per calendar day."""
 
-    timezone: str
-    first: str
-    last: str
+    timezone: str = Field(description="the statistics time zone, an IANA name")
+    first: str = Field(description="the first day shown")
+    last: str = Field(description="the last day shown")
+    first_computed: str | None = Field(description="the first day that was ever computed; null where there is none")
     dag_id: str = Field(description="the DAG that computes the days")
     days: list[HistoryDay]
 
@@ -151,93 +170,161 @@ class History(BaseModel):
 class Server(BaseModel):
     """Whether a server answers."""
 
-    is_reachable: bool
-    error: str | None = None
+    is_reachable: bool = Field(description="whether it answers")
+    error: str | None = Field(None, description="why it does not, in its own words")
+    clock_skew_seconds: float | None = Field(
+        None, description="by how much its clock is ahead of the asking process's, beyond the time the question took"
+    )
+
+
+class ValkeyServer(Server):
+    """Whether Valkey answers, and can keep what it is given."""
+
+    can_persist: bool | None = Field(
+        None, description="false where it cannot write its files, and refuses writes; null where that is not known"
+    )
+
+
+class DiskSpace(BaseModel):
+    """A disk of ClickHouse."""
+
+    name: str = Field(description="ClickHouse's name of the disk")
+    free_bytes: int = Field(description="what it may still take")
+    total_bytes: int = Field(description="its size")
 
 
 class ClickHouseServer(Server):
-    """Whether ClickHouse answers."""
+    """Whether ClickHouse answers, and how much room it has."""
 
-    version: str | None = None
+    version: str | None = Field(None, description="of the server")
+    disks: list[DiskSpace] = Field([], description="those that have a size")
+
+
+class HealthProblem(BaseModel):
+    """Something that is wrong, or will be, with what repairs it."""
+
+    kind: ProblemKind = Field(description="what it is about")
+    message: str = Field(description="an English sentence")
+    values: dict[str, str | int | float] = Field(description="what is named in the sentence")
+    commands: list[str] = Field(description="what repairs it: in a checkout first, then elsewhere; may be empty")
+
+
+class RowsAre(StrEnum):
+    """What the rows of a loop's tick are."""
+
+    NEW = "new"
+    READ = "read"
 
 
 class LoopReport(BaseModel):
     """How a loop fares; its numbers are those of its status in Valkey (docs/how-to-live-loops.md)."""
 
-    name: str
-    dag_id: str
-    period_seconds: float
-    state: LoopState
+    name: str = Field(description="the loop's")
+    dag_id: str = Field(description="the DAG that runs it")
+    period_seconds: float = Field(description="from one tick to the next")
+    state: LoopState = Field(description="ok, failing, stale, late or never")
     problem: str | None = Field(description="what is wrong, an English sentence")
-    holder: str | None = None
-    host: str | None = None
-    last_tick_at: str | None = None
-    last_success_at: str | None = None
-    lag_seconds: float | None = None
-    duration_seconds: float | None = None
-    rows: int | None = None
-    keys: int | None = None
-    left_out: int | None = None
-    ticks: int | None = None
-    skipped: int | None = None
-    failures: int | None = None
-    consecutive_failures: int | None = None
-    last_error: str | None = None
+    holder: str | None = Field(None, description="fence number and beginning of the token of the copy that ticks")
+    host: str | None = Field(None, description="where that copy runs")
+    last_tick_at: str | None = Field(None, description="start of the newest tick, good or not")
+    last_success_at: str | None = Field(None, description="start of the newest good tick")
+    lag_seconds: float | None = Field(None, description="from when the newest good tick was due to its end")
+    duration_seconds: float | None = Field(None, description="of the newest tick")
+    rows: int | None = Field(None, description="of the newest good tick: rows that it handled")
+    rows_are: RowsAre | None = Field(
+        None, description="what the rows are: new ones, those read again for today's figures, or unknown"
+    )
+    rows_per_second: float | None = Field(None, description="new rows per second; null where the rows are not new ones")
+    keys: int | None = Field(None, description="of the newest good tick: keys that it wrote")
+    left_out: int | None = Field(
+        None, description="of the newest good tick: rows without package, server type or system"
+    )
+    out_of_range: dict[str, int] | None = Field(
+        None, description="values outside their metric's range that were left out, by metric"
+    )
+    replaced_keys: int | None = Field(
+        None, description="keys in Valkey of a wrong type that were replaced, since the copy began"
+    )
+    ticks: int | None = Field(None, description="good ticks of this copy")
+    skipped: int | None = Field(None, description="ticks that were left out because the one before took too long")
+    failures: int | None = Field(None, description="failed ticks of this copy")
+    consecutive_failures: int | None = Field(None, description="failed ticks since the last good one")
+    last_error: str | None = Field(None, description="of the newest failure")
 
 
 class Loops(BaseModel):
     """All enabled loops."""
 
-    at: str
+    at: str = Field(description="when the answer was made")
     error: str | None = Field(description="why Valkey could not be asked")
     loops: list[LoopReport]
+
+
+class LeftOut(BaseModel):
+    """What the newest computation of a day has left out for one cause."""
+
+    cause: str = Field(description="why, in English")
+    rows: int = Field(description="how many rows, values or keys")
+    examples: list[str] = Field(description="the worst packages or keys, with their numbers")
 
 
 class DailyDay(BaseModel):
     """What the table has of a day."""
 
-    stat_date: str
-    state: DayState
-    keys: int
-    updated_at: str | None
+    stat_date: str = Field(description="the day, in the statistics zone")
+    state: DayState = Field(description="present, missing, or before_first: earlier than any computed day")
+    keys: int = Field(description="keys that have a row, each counted once")
+    rows: int = Field(description="rows; more than keys where a key stands in several")
+    cached_keys: int | None = Field(
+        description="keys in the day's index in Valkey; null where it is not expected there, or cannot be asked"
+    )
+    updated_at: str | None = Field(description="when the newest row was computed")
+    left_out: list[LeftOut] = Field(description="what was left out, the most first")
 
 
 class Daily(BaseModel):
     """The daily job's last days, newest first."""
 
-    dag_id: str
-    days: list[DailyDay] | None
-    error: str | None = None
+    dag_id: str = Field(description="the DAG that computes the days")
+    days: list[DailyDay] | None = Field(description="null where the table cannot be asked")
+    first_computed: str | None = Field(
+        None, description="the first day that was ever computed; null where there is none"
+    )
+    error: str | None = Field(None, description="why the table cannot be asked")
+    left_out_error: str | None = Field(None, description="why it is not known what was left out")
 
 
 class QueryCost(BaseModel):
     """What the statements of a loop or a task cost ClickHouse in the last hour."""
 
-    name: str
-    runs: int
-    failures: int
-    seconds: float
-    cpu_seconds: float
-    read_rows: int
-    read_bytes: int
-    memory_bytes: int
+    name: str = Field(description="realtime_<loop>, <DAG>.<task>, or pages")
+    runs: int = Field(description="statements that ended well")
+    failures: int = Field(description="statements that failed")
+    seconds: float = Field(description="their durations' sum")
+    cpu_seconds: float = Field(description="processor time")
+    read_rows: int = Field(description="rows read")
+    read_bytes: int = Field(description="bytes read")
+    memory_bytes: int = Field(description="the most memory that one of them took")
 
 
 class Queries(BaseModel):
     """The dearest first."""
 
-    rows: list[QueryCost] | None
-    error: str | None = None
+    rows: list[QueryCost] | None = Field(description="null where ClickHouse cannot be asked")
+    error: str | None = Field(None, description="why it cannot be asked")
 
 
 class Health(BaseModel):
     """How everything fares. What could not be asked says why."""
 
-    at: str
+    at: str = Field(description="when the answer was made")
     timezone: str | None = Field(description="the statistics time zone; null where the settings cannot be read")
     error: str | None = Field(description="why the package's settings cannot be read; there are no loops then")
-    valkey: Server
+    valkey: ValkeyServer
     clickhouse: ClickHouseServer
     loops: list[LoopReport]
+    problems: list[HealthProblem] = Field(
+        description="of disks, clocks, persistence, and days that are not as readers rely on them"
+    )
     daily: Daily
     queries: Queries

@@ -12,7 +12,8 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from maxy.ui import health as health_module
 from maxy.ui.access import MAY_SEE_PLUGINS
-from maxy.ui.history import BadRange, as_csv, day_range, history, recent_keys
+from maxy.ui.csv_file import BYTE_ORDER_MARK, as_csv, content_disposition
+from maxy.ui.history import BadRange, busiest_key, day_range, history, recent_keys
 from maxy.ui.hub import TooManyPages
 from maxy.ui.live_store import LiveStore
 from maxy.ui.log_rate import slots_from_clickhouse
@@ -25,17 +26,25 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from maxy.ui.service import Service
+    from maxy.ui.sources import PageSettings, Sources
 
+#: The longest name of a package or system that there are figures of.
+LONGEST_NAME = 300
 #: Keys that are listed.
 MOST_KEYS = 5000
 #: After that a stream ends and the page asks again, so that who has logged out does not go on listening.
 _STREAM_SECONDS = 900.0
+# Keys whose figures of today are compared, where no day is computed yet.
+_MOST_COMPARED = 1000
 _LARGEST_UINT32 = 2**32 - 1
 
-# Names in the data hold anything but are not long; whole numbers are those of the column.
-PackageName = Annotated[str, Query(min_length=1, max_length=300, description="an application")]
+# Names in the data hold anything; longer ones no writer takes. Whole numbers are those of the column.
+PackageName = Annotated[
+    str,
+    Query(min_length=1, max_length=LONGEST_NAME, description="an application; longer names are left out everywhere"),
+]
 ServerType = Annotated[int, Query(ge=0, le=_LARGEST_UINT32, description="a server type")]
-SystemName = Annotated[str, Query(min_length=1, max_length=300, description="an operating system")]
+SystemName = Annotated[str, Query(min_length=1, max_length=LONGEST_NAME, description="an operating system")]
 FirstDay = Annotated[date | None, Query(description="the first day, in the statistics zone; by default 29 days before")]
 LastDay = Annotated[date | None, Query(description="the last day, included; yesterday by default")]
 
@@ -61,19 +70,19 @@ def service(request: Request) -> Service:
     return found
 
 
-@open_router.get("/alive")
+@open_router.get("/alive", summary="Whether the process answers")
 async def alive() -> Alive:
     """Say that this process answers; open to everybody, and says nothing else."""
     return Alive()
 
 
-@router.get("/keys")
+@router.get("/keys", summary="What figures are kept for")
 async def keys(request: Request) -> Keys:
     """List what figures are kept for: the keys of the live loops, else those of the last 30 days."""
     return await service(request).keys.get((), lambda: _keys(service(request)))
 
 
-@router.get("/today", responses=_BAD_PARAMETER)
+@router.get("/today", responses=_BAD_PARAMETER, summary="Today's figures of a key")
 async def today(request: Request, package_nm: PackageName, server_type: ServerType, os_type: SystemName) -> Today:
     """Tell today's figures of a key, as they stand in Valkey."""
     sources = service(request).sources
@@ -90,7 +99,7 @@ async def today(request: Request, package_nm: PackageName, server_type: ServerTy
     )
 
 
-@router.get("/log-rate", responses=_BAD_PARAMETER)
+@router.get("/log-rate", responses=_BAD_PARAMETER, summary="Log rate of the last ten minutes")
 async def log_rate(request: Request, package_nm: PackageName, server_type: ServerType) -> LogRate:
     """Tell how many rows came in over the last ten minutes, counted by ClickHouse."""
     found = service(request)
@@ -103,7 +112,7 @@ async def log_rate(request: Request, package_nm: PackageName, server_type: Serve
     return await found.log_rates.get(pair, compute)
 
 
-@router.get("/scatter", response_model=Scatter, responses=_BAD_PARAMETER)
+@router.get("/scatter", response_model=Scatter, responses=_BAD_PARAMETER, summary="Points of a loop")
 async def scatter(request: Request, loop: ScatterName, package_nm: PackageName, server_type: ServerType) -> Response:
     """Tell the points of the last minutes, as they stand in Valkey."""
     found = service(request)
@@ -133,7 +142,7 @@ async def _asked_history(
 AskedHistory = Annotated[tuple[Key, History], Depends(_asked_history)]
 
 
-@router.get("/history", responses=_BAD_PARAMETER)
+@router.get("/history", responses=_BAD_PARAMETER, summary="Days of a key")
 async def days(asked: AskedHistory) -> History:
     """Tell the days of a key, at most 400."""
     return asked[1]
@@ -141,21 +150,26 @@ async def days(asked: AskedHistory) -> History:
 
 @router.get(
     "/history.csv",
+    summary="Days of a key as CSV",
     response_class=Response,
     responses={200: {"content": {"text/csv": {}}, "description": "the days as CSV"}, **_BAD_PARAMETER},
 )
-async def days_as_csv(asked: AskedHistory) -> Response:
-    """Give the days of a key as CSV, with the names of the table's columns."""
+async def days_as_csv(
+    asked: AskedHistory,
+    bom: Annotated[
+        bool, Query(description="begin with a byte order mark, without which Excel misreads names; false for programs")
+    ] = True,
+) -> Response:
+    """Give the days of a key as CSV, with the names of the table's columns; what was not measured is empty."""
     key, answer = asked
-    name = f"max_device_statistic_{answer.first}_{answer.last}.csv"
     return Response(
-        as_csv(answer, key),
+        (BYTE_ORDER_MARK if bom else "") + as_csv(answer, key),
         media_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        headers={"Content-Disposition": content_disposition(answer, key)},
     )
 
 
-@router.get("/health")
+@router.get("/health", summary="Status of loops, daily job and servers")
 async def health(request: Request) -> Health:
     """Tell how the loops, the daily job and the servers fare; what cannot be asked is said in its place."""
     found = service(request)
@@ -164,6 +178,7 @@ async def health(request: Request) -> Health:
 
 @router.get(
     "/stream",
+    summary="Live events of a key",
     response_class=StreamingResponse,
     responses={
         200: {
@@ -210,8 +225,22 @@ async def _keys(found: Service) -> Keys:
         today=str(await sources.today()),
         source=source,
         is_complete=len(known) <= MOST_KEYS,
+        busiest=await _busiest(sources, settings, known),
         keys=known[:MOST_KEYS],
     )
+
+
+async def _busiest(sources: Sources, settings: PageSettings, known: list[Key]) -> Key | None:
+    """Return the key to show first: of the newest computed days, else of today, else the first by name."""
+    with suppress(SourceUnavailable):
+        found = await busiest_key(sources)
+        # A package that has gone since is no good beginning.
+        if found in known:
+            return found
+    with suppress(SourceUnavailable):
+        async with sources.valkey() as valkey:
+            return await LiveStore(valkey, settings).busiest(known[:_MOST_COMPARED])
+    return known[0] if known else None
 
 
 async def _scatter(found: Service, loop: ScatterName, pair: tuple[str, int]) -> str:

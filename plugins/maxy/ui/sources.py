@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import Variable
 from airflow.sdk._shared.secrets_masker import redact
 from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from maxy.realtime.clickhouse import ClickHouseAddress, Columns
     from maxy.realtime.clock import Clock
 
+#: What `maxy_daily_cache_ttl_days` is unless it is set.
+DEFAULT_DAILY_CACHE_DAYS = 93
 _SETTINGS_SECONDS = 60.0
 _MOST_STATEMENTS = 4
 #: Nothing that a page asks for takes long; what does is cut off by ClickHouse itself.
@@ -66,12 +69,14 @@ class PageSettings:
     :param prefix: of every key in Valkey.
     :param loops: that are to run.
     :param limits: from when on a loop is in trouble.
+    :param daily_cache_days: days until a daily hash in Valkey expires.
     """
 
     timezone: ZoneInfo
     prefix: str
     loops: tuple[EnabledLoop, ...]
     limits: HealthLimits
+    daily_cache_days: int = DEFAULT_DAILY_CACHE_DAYS
 
     def loop(self, name: str) -> LoopSettings | None:
         """Return a loop's settings; None if it is not to run."""
@@ -190,4 +195,5 @@ def _page_settings() -> PageSettings:
     if watch is None:
         # The watch is switched off; its defaults still tell what is trouble.
         watch = LoopSettings.from_json({}, options=Watch.options, period_seconds=Watch.period_seconds, where="watch")
-    return PageSettings(statistics_timezone(), valkey_prefix(), loops, HealthLimits.from_settings(watch))
+    cache_days = int(Variable.get("maxy_daily_cache_ttl_days", default=DEFAULT_DAILY_CACHE_DAYS))
+    return PageSettings(statistics_timezone(), valkey_prefix(), loops, HealthLimits.from_settings(watch), cache_days)
