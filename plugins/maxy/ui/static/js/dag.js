@@ -12,6 +12,8 @@ import { t } from "./i18n.js";
 import { LoopsTable } from "./loops-table.js";
 import { markReady, startPage } from "./page.js";
 
+const OF_DAYS = ["duplicate_rows", "not_cached"];
+
 startPage();
 const dagId = new URLSearchParams(location.search).get("dag_id") ?? "";
 const loopsTable = new LoopsTable(byId("loops"));
@@ -28,9 +30,9 @@ followHealth(
     setBanner("foreign", isOurs ? null : { tone: "info", text: t("dag.foreign") });
     byId("live-link").hidden = isOurs;
     if (isOurs) {
-      showProblems(part(health, loops, isDaily));
-      loopsTable.show(loops, runs.loops);
-      dailyTable.show(health.daily.dag_id, health.daily.days ?? [], runs.daily);
+      showProblems(part(health, loops, isDaily), runs);
+      loopsTable.show(loops, runs);
+      dailyTable.show(health.daily, runs.daily);
       tellOfRuns(byId("runs"), runs);
     }
     markReady();
@@ -41,5 +43,6 @@ followHealth(
 /** What concerns this DAG: a loop's tab does not complain of missing days. */
 function part(health, loops, isDaily) {
   const nothing = { days: null, error: null };
-  return { ...health, loops, daily: isDaily ? health.daily : nothing, queries: { error: null } };
+  const problems = health.problems.filter(({ kind }) => isDaily || !OF_DAYS.includes(kind));
+  return { ...health, loops, problems, daily: isDaily ? health.daily : nothing, queries: { error: null } };
 }

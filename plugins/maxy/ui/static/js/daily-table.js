@@ -5,10 +5,11 @@
 
 import { backfillHash } from "./day-runs.js";
 import { el, updateRows } from "./dom.js";
-import { formatDay, formatDuration, formatNumber, formatTime, t } from "./i18n.js";
+import { formatDay, formatDuration, formatInstant, formatNumber, t } from "./i18n.js";
 import { airflowLink, runPath, taskPath } from "./links.js";
 
-const COLUMNS = ["day", "state", "keys", "computed", "run", "duration", "links"];
+const COLUMNS = ["day", "state", "keys", "cached", "computed", "run", "duration", "links"];
+const TONES = { present: "good", missing: "bad", before_first: "" };
 const RUN_TONES = { success: "good", failed: "bad", running: "info", queued: "info" };
 
 /** The table of the last days. */
@@ -21,25 +22,24 @@ export class DailyTable {
   }
 
   /**
-   * @param {string} dagId
-   * @param {object[]} days as the API tells them
+   * @param {{dag_id: string, days: object[] | null}} daily as the API tells it
    * @param {Map<string, import("./runs.js").DailyRun>} runs by day
    */
-  show(dagId, days, runs) {
-    const sorted = [...days].sort((one, other) => (one.stat_date < other.stat_date ? 1 : -1));
+  show({ dag_id, days }, runs) {
+    const sorted = [...(days ?? [])].sort((one, other) => (one.stat_date < other.stat_date ? 1 : -1));
     updateRows(
       this._body,
-      sorted.map((day) => row(dagId, day, runs.get(day.stat_date))),
+      sorted.flatMap((day) => [row(dag_id, day, runs.get(day.stat_date)), leftOut(day)].filter(Boolean)),
     );
   }
 }
 
-function row(dagId, { stat_date, state, keys, updated_at }, run) {
-  const tone = state === "present" ? "good" : "bad";
+function row(dagId, { stat_date, state, keys, rows, cached_keys, updated_at }, run) {
   const cells = [
-    el("span", { class: "badge", "data-tone": tone }, t(`state.${state}`)),
-    formatNumber(keys),
-    updated_at ? el("time", { datetime: updated_at }, formatTime(updated_at)) : "–",
+    el("span", { class: "badge", "data-tone": TONES[state] }, t(`state.${state}`)),
+    state === "present" ? rowCount(rows, keys) : "–",
+    state === "present" ? cached(keys, cached_keys) : "–",
+    updated_at ? el("time", { datetime: updated_at }, formatInstant(updated_at)) : "–",
     run ? el("span", { class: "badge", "data-tone": RUN_TONES[run.state] }, runState(run.state)) : "–",
     run && run.seconds !== null ? formatDuration(run.seconds) : "–",
     links(dagId, stat_date, state, run),
@@ -49,6 +49,43 @@ function row(dagId, { stat_date, state, keys, updated_at }, run) {
     { "data-day": stat_date, "data-state": state, "data-run-state": run?.state ?? "" },
     el("th", { scope: "row" }, formatDay(stat_date)),
     cells.map((content) => el("td", {}, content)),
+  );
+}
+
+function rowCount(rows, keys) {
+  const text = t("daily.rowsForKeys", { rows: formatNumber(rows), keys: formatNumber(keys) });
+  return rows > keys ? el("span", { class: "error-text" }, text) : formatNumber(rows);
+}
+
+function cached(keys, cachedKeys) {
+  if (cachedKeys === null) {
+    return "–";
+  }
+  return cachedKeys < keys ? el("span", { class: "error-text" }, formatNumber(cachedKeys)) : formatNumber(cachedKeys);
+}
+
+/** What the day's computation has left out, in a row of its own. */
+function leftOut({ stat_date, left_out }) {
+  if (left_out.length === 0) {
+    return null;
+  }
+  const items = left_out.map(({ cause, rows, examples }) =>
+    el(
+      "li",
+      {},
+      // The daily job writes English.
+      el("span", { lang: "en" }, `${cause}: ${formatNumber(rows)}`),
+      examples.length > 0 && el("span", { class: "muted" }, ` (${examples.join(", ")})`),
+    ),
+  );
+  return el(
+    "tr",
+    { "data-detail-of": stat_date, class: "detail" },
+    el(
+      "td",
+      { colspan: COLUMNS.length },
+      el("div", { class: "in-sight" }, el("p", {}, t("daily.leftOut")), el("ul", {}, items)),
+    ),
   );
 }
 

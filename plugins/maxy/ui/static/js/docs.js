@@ -56,10 +56,19 @@ function route(operation) {
       summary && el("p", {}, el("strong", {}, summary)),
       paragraphs(description),
     ),
+    el("p", {}, el("code", {}, curl(operation))),
     parameters.length > 0 && parameterTable(operation, parameters),
     el("h3", {}, t("docs.answers")),
     answers.map((one) => answer(operation, one)),
   );
+}
+
+/** The route as a command, with the parameters that it needs. */
+function curl({ method, path, parameters }) {
+  const needed = parameters.filter(({ isRequired }) => isRequired).map(({ name }) => `${name}=…`);
+  const url = new URL(path.replace(/^\//, ""), location.href);
+  const options = method === "GET" ? "" : ` -X ${method}`;
+  return `curl${options} -H "Authorization: Bearer $TOKEN" "${url}${needed.length ? `?${needed.join("&")}` : ""}"`;
 }
 
 function paragraphs(text) {

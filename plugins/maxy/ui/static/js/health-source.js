@@ -7,16 +7,19 @@ import { ApiError, ask } from "./api.js";
 import { setBanner } from "./banners.js";
 import { t } from "./i18n.js";
 import { whileVisible } from "./page.js";
-import { dailyRuns, newestRun } from "./runs.js";
+import { airflowHealth, dailyRuns, loopRun } from "./runs.js";
 
 const HEALTH_MS = 10_000;
 // Runs change far more seldom, and asking for them costs the API server more.
 const RUNS_MS = 30_000;
+/** @type {import("./runs.js").LoopRun} */
+const NO_DAG = { id: null, state: null, isKnown: false, isPaused: false };
 
 /**
  * @typedef {object} Runs
  * @property {Map<string, import("./runs.js").DailyRun>} daily by day
- * @property {Map<string, string | null>} loops newest run by the DAG's id
+ * @property {Map<string, import("./runs.js").LoopRun | null>} loops newest run by the DAG's id; null: not told
+ * @property {Object<string, {status: string | null}> | null} airflow its own health; null: not told
  * @property {ApiError | null} error why some are not there
  */
 
@@ -27,15 +30,19 @@ const RUNS_MS = 30_000;
  */
 export function followHealth(show, isWanted = () => true) {
   /** @type {Runs} */
-  let runs = { daily: new Map(), loops: new Map(), error: null };
+  let runs = { daily: new Map(), loops: new Map(), airflow: null, error: null };
   let askedAt = -Infinity;
+  let troubled = "";
   whileVisible(async () => {
     try {
       const health = await ask("health");
       setBanner("health", null);
       show(health, runs);
-      if (performance.now() - askedAt > RUNS_MS) {
+      // What has just come into trouble is explained at once.
+      const trouble = health.loops.map(({ name, state }) => `${name} ${state}`).join();
+      if (performance.now() - askedAt > RUNS_MS || trouble !== troubled) {
         askedAt = performance.now();
+        troubled = trouble;
         runs = await askForRuns(health, isWanted);
         show(health, runs);
       }
@@ -49,19 +56,20 @@ export function followHealth(show, isWanted = () => true) {
 }
 
 async function askForRuns({ daily, loops, timezone }, isWanted) {
-  const runs = { daily: new Map(), loops: new Map(), error: null };
-  const attempt = (question) =>
+  const runs = { daily: new Map(), loops: new Map(), airflow: null, error: null };
+  const attempt = (question, missing = null) =>
     question.catch((error) => {
       if (!(error instanceof ApiError)) {
         throw error;
       }
       // A DAG that was never parsed has no runs; that is no error.
       runs.error = error.status === 404 ? runs.error : error;
-      return null;
+      return error.status === 404 ? missing : null;
     });
   const questions = loops
     .filter(({ dag_id }) => isWanted(dag_id))
-    .map(async ({ dag_id }) => runs.loops.set(dag_id, await attempt(newestRun(dag_id))));
+    .map(async (loop) => runs.loops.set(loop.dag_id, await attempt(loopRun(loop), NO_DAG)));
+  questions.push(attempt(airflowHealth()).then((found) => (runs.airflow = found)));
   // Without the statistics' zone it is not known which day a run was for.
   if (timezone && isWanted(daily.dag_id)) {
     questions.push(attempt(dailyRuns(daily.dag_id, timezone)).then((found) => (runs.daily = found ?? runs.daily)));

@@ -45,11 +45,15 @@ function drawing({ days, metric, asBars }) {
       // Another range or metric has other axes.
       uirevision: `${metric.name} ${first} ${last}`,
       shapes: missing.map(({ stat_date }) => band(stat_date)),
-      xaxis: axis({ type: "date", tickformat: days.length > 90 ? "%Y-%m" : "%m-%d", hoverformat: "%Y-%m-%d (%a)" }),
+      xaxis: axis({
+        type: "date",
+        tickformat: t(days.length > 90 ? "history.tickMonth" : "history.tickDay"),
+        hoverformat: "%Y-%m-%d (%a)",
+      }),
       yaxis: axis({
         rangemode: "tozero",
         tickformat: ",~f",
-        title: { text: metric.isTime ? t("history.msAxis") : name },
+        title: { text: metric.isTime ? t("history.secondsAxis") : name, standoff: 12 },
       }),
     },
     points: values("figures").filter((value) => value !== null).length,
@@ -64,7 +68,7 @@ function trace({ days, metric, asBars, values, name, color, dash }) {
     ...look,
     name: plainText(name),
     x: days.map(({ stat_date }) => stat_date),
-    y: values,
+    y: metric.isTime ? values.map((value) => value && value / 1000) : values,
     // A gap is a day that is not known; a line over it would make one up.
     connectgaps: false,
     customdata: values.map((value) => plainText(formatValue(metric, value))),

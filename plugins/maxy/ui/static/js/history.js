@@ -3,7 +3,7 @@
  * @module history
  */
 
-import { keepInAddress } from "./address.js";
+import { keepInAddress, onReturn } from "./address.js";
 import { ApiError, apiUrl, ask } from "./api.js";
 import { BackfillForm } from "./backfill.js";
 import { setBanner } from "./banners.js";
@@ -22,7 +22,9 @@ const MOST_DAYS = 400;
 // A run of more missing days shows the links of its single days only when asked.
 const MOST_LINKS = 5;
 const DAY = /^\d{4}-\d\d-\d\d$/;
-const TONES = { present: "good", no_row: "", missing: "bad", not_due: "" };
+const TONES = { present: "good", no_row: "", missing: "bad", before_first: "", not_due: "" };
+// Answers are kept for some seconds by the server, so the last look comes after that.
+const SETTLED_MS = 4000;
 
 startPage();
 const firstField = byId("first");
@@ -30,11 +32,14 @@ const lastField = byId("last");
 const metricList = byId("metric");
 const asBars = byId("as-bars");
 const chart = new HistoryChart(byId("history-chart"));
-const backfill = new BackfillForm();
+const backfill = new BackfillForm(dayEnded);
 const chooser = new Chooser(load);
 /** @type {{days: object[], timezone: string} | null} */
 let answer = null;
 let request = new AbortController();
+let lastLook = 0;
+/** What is shown where the address says nothing. */
+const usual = { first: "", last: "", metric: "visit" };
 
 asBars.checked = recall("maxy.as-bars") === "true";
 fill(
@@ -42,15 +47,16 @@ fill(
   METRICS.map(({ name }) => el("option", { value: name }, t(`metric.${name}`))),
 );
 const wanted = new URLSearchParams(location.search);
-metricList.value = METRICS.some(({ name }) => name === wanted.get("metric")) ? wanted.get("metric") : "visit";
+metricList.value = metricOf(wanted);
 
 byId("choice").addEventListener("submit", (event) => event.preventDefault());
 firstField.addEventListener("change", rangeChanged);
 lastField.addEventListener("change", rangeChanged);
 metricList.addEventListener("change", () => {
-  keepInAddress({ metric: metricList.value });
+  keepInAddress({ metric: metricList.value }, { isChoice: true });
   show();
 });
+onReturn(returned);
 asBars.addEventListener("change", () => {
   remember("maxy.as-bars", String(asBars.checked));
   show();
@@ -63,7 +69,7 @@ async function start() {
   try {
     const keys = await ask("keys");
     chooseRange(keys.today);
-    chooser.offer(keys.keys);
+    chooser.offer(keys);
     setBanner("some-keys", keys.is_complete ? null : { tone: "info", text: t("choice.incomplete") });
     if (!chooser.choice) {
       setBanner("no-keys", { tone: "info", text: t("history.noKeys") });
@@ -87,12 +93,40 @@ function chooseRange(today) {
   const named = ["first", "last"].map((name) => wanted.get(name)).map((day) => (DAY.test(day ?? "") ? day : null));
   const missing = fromBackfillHash(location.hash);
   const last = named[1] ?? addDays(today, -1);
-  const usual = named[0] ?? addDays(last, 1 - SHOWN_DAYS);
-  const first = !named[0] && missing && missing.first < usual ? missing.first : usual;
+  const shown = named[0] ?? addDays(last, 1 - SHOWN_DAYS);
+  const first = !named[0] && missing && missing.first < shown ? missing.first : shown;
   const latest = addDays(first, MOST_DAYS - 1);
   firstField.value = first;
   lastField.value = last < latest ? last : latest;
+  Object.assign(usual, { first: firstField.value, last: lastField.value });
   firstField.max = lastField.max = today;
+}
+
+function metricOf(parameters) {
+  const name = parameters.get("metric");
+  return METRICS.some((metric) => metric.name === name) ? name : usual.metric;
+}
+
+/** Somebody has gone back to what was shown before, or forth; another choice of the key is loaded by itself. */
+function returned() {
+  const parameters = new URLSearchParams(location.search);
+  const range = ["first", "last"].map((name) => parameters.get(name) ?? usual[name]);
+  const isOther = range[0] !== firstField.value || range[1] !== lastField.value;
+  [firstField.value, lastField.value] = range;
+  metricList.value = metricOf(parameters);
+  setBanner("range", null);
+  if (isOther) {
+    load();
+  } else {
+    show();
+  }
+}
+
+/** A day of a backfill is computed, or has failed. */
+function dayEnded() {
+  load();
+  clearTimeout(lastLook);
+  lastLook = setTimeout(load, SETTLED_MS);
 }
 
 function rangeChanged() {
@@ -101,7 +135,7 @@ function rangeChanged() {
   const text = isValid ? t("history.tooLong", { days: formatNumber(MOST_DAYS) }) : t("history.wrongRange");
   setBanner("range", isShort ? null : { tone: "bad", text });
   if (isShort) {
-    keepInAddress({ first: firstField.value, last: lastField.value });
+    keepInAddress({ first: firstField.value, last: lastField.value }, { isChoice: true });
     load();
   }
 }
@@ -152,7 +186,10 @@ function showSummary(days, missing) {
     present: formatNumber(days.filter(({ figures }) => figures).length),
     missing: formatNumber(missing.length),
   };
-  setText(byId("summary"), t("history.summary", counts));
+  const isNew = days.some(({ state }) => state === "before_first");
+  const first = answer.first_computed;
+  const note = first ? t("history.firstComputed", { day: formatDay(first) }) : t("history.noneComputed");
+  setText(byId("summary"), [t("history.summary", counts), isNew && note].filter(Boolean).join(" "));
 }
 
 function showMissing(missing) {
@@ -180,18 +217,43 @@ function showTable(days, metric) {
   fill(byId("table").querySelector("tbody"), rows);
 }
 
-function row({ stat_date, state, figures, week_before }, metric) {
+function row({ stat_date, state, figures, week_before, week_before_state }, metric) {
   const value = figures?.[metric.name] ?? null;
   const before = week_before?.[metric.name] ?? null;
-  const change = value !== null && before ? formatChange(value / before - 1) : "–";
-  const number = (text) => el("td", { class: "number" }, text);
+  const number = (content) => el("td", { class: "number" }, content);
   return el(
     "tr",
     { "data-day": stat_date, "data-state": state, "data-value": value ?? "" },
     el("th", { scope: "row" }, formatDay(stat_date)),
-    number(formatValue(metric, value)),
-    number(formatValue(metric, before)),
-    number(change),
-    el("td", {}, el("span", { class: "badge", "data-tone": TONES[state] }, t(`state.${state}`))),
+    number(figures && value === null ? muted("metric.notMeasured") : formatValue(metric, value)),
+    number(before === null ? muted(whyNoFigure(week_before, week_before_state)) : formatValue(metric, before)),
+    number(change(value, before)),
+    el(
+      "td",
+      {},
+      el("span", { class: "badge", "data-tone": TONES[state] }, t(`state.${state}`)),
+      state === "not_due" && stat_date === dayIn(serverNow(), answer.timezone) && [" ", liveLink()],
+    ),
   );
+}
+
+/** Why there is nothing to compare with. */
+function whyNoFigure(figures, state) {
+  return figures ? "metric.notMeasured" : `history.week.${state}`;
+}
+
+function change(value, before) {
+  if (value === null || before === null) {
+    return muted("history.noChange");
+  }
+  return before === 0 ? muted("history.fromZero") : formatChange(value / before - 1);
+}
+
+function muted(key) {
+  return el("span", { class: "muted small" }, t(key));
+}
+
+/** Today's figures so far are Live's. */
+function liveLink() {
+  return el("a", { href: `live${location.search}` }, t("history.soFar"));
 }

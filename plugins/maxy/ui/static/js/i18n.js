@@ -97,10 +97,21 @@ export function formatChange(ratio) {
 }
 
 /**
+ * @param {number} ratio 0.1 is 10 %
+ * @returns {string} without a sign
+ */
+export function formatPercent(ratio) {
+  return new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 1 }).format(ratio);
+}
+
+/**
  * @param {number} value milliseconds
- * @returns {string}
+ * @returns {string} from a second on in seconds
  */
 export function formatMilliseconds(value) {
+  if (value >= 1000) {
+    return unit(value / 1000, "second", value < 10_000 ? 2 : 1);
+  }
   const digits = value < 100 ? 1 : 0;
   return t("unit.ms", { value: formatNumber(value, digits) });
 }

@@ -70,7 +70,7 @@ async function loadKeys() {
   try {
     const answer = await ask("keys");
     timezone = answer.timezone;
-    chooser.offer(answer.keys);
+    chooser.offer(answer);
     const noKeys = { tone: "info", text: t("live.noKeys") };
     setBanner("no-keys", answer.keys.length === 0 ? noKeys : null);
     setBanner("some-keys", answer.is_complete ? null : { tone: "info", text: t("choice.incomplete") });

@@ -1,16 +1,17 @@
 /**
- * How the live loops fare, as a table.
+ * The status of the live loops, as a table. What is wrong with a loop stands in a row of its own below it, as wide as what
+ * can be seen of the table.
  * @module loops-table
  */
 
 import { el, updateRows } from "./dom.js";
 import { formatDuration, formatNumber, formatTime, t } from "./i18n.js";
 import { airflowLink, runPath, taskPath } from "./links.js";
+import { reasonOf } from "./loop-reasons.js";
 
 const COLUMNS = [
   "loop",
   "state",
-  "lastTick",
   "lastSuccess",
   "lag",
   "duration",
@@ -18,8 +19,8 @@ const COLUMNS = [
   "failures",
   "ticks",
   "links",
+  "lastTick",
   "holder",
-  "error",
 ];
 const TASK = "run_loop";
 
@@ -36,27 +37,32 @@ export class LoopsTable {
 
   /**
    * @param {object[]} loops as the API tells them
-   * @param {Map<string, string | null>} runs the newest run's id by the DAG's; without one there are no links to it
+   * @param {import("./health-source.js").Runs} runs newest runs of the DAGs; without one there are no links to it
    */
   show(loops, runs) {
     updateRows(
       this._body,
-      loops.map((loop) => row(loop, runs.get(loop.dag_id) ?? null)),
+      loops.flatMap((loop) => rows(loop, runs)),
     );
   }
 }
 
-function row(loop, runId) {
+function rows(loop, runs) {
+  const notes = [problem(loop), reason(loop, runs), leftOut(loop), outOfRange(loop), replaced(loop)].filter(Boolean);
+  return notes.length ? [row(loop, runs.loops.get(loop.dag_id)), detail(loop, notes)] : [row(loop, runs.loops.get(loop.dag_id))];
+}
+
+function row(loop, run) {
   const cells = [
     badge(loop.state),
-    instant(loop.last_tick_at),
     instant(loop.last_success_at),
     duration(loop.lag_seconds),
     duration(loop.duration_seconds),
     rate(loop),
     failures(loop),
     ticks(loop),
-    links(loop, runId),
+    links(loop, run?.id),
+    instant(loop.last_tick_at),
     holder(loop),
   ];
   return el(
@@ -64,7 +70,14 @@ function row(loop, runId) {
     { "data-loop": loop.name, "data-state": loop.state },
     el("th", { scope: "row" }, loop.name),
     cells.map((content) => el("td", {}, content)),
-    el("td", { class: "wrap" }, problem(loop)),
+  );
+}
+
+function detail(loop, notes) {
+  return el(
+    "tr",
+    { "data-detail-of": loop.name, class: "detail" },
+    el("td", { colspan: COLUMNS.length }, el("div", { class: "in-sight" }, notes)),
   );
 }
 
@@ -80,9 +93,18 @@ function duration(seconds) {
   return seconds === null ? "–" : formatDuration(seconds);
 }
 
-function rate({ period_seconds, rows }) {
+function rate({ period_seconds, rows, rows_are, rows_per_second }) {
   const period = t("loops.period", { period: formatDuration(period_seconds) });
-  return rows === null ? period : [t("loops.rows", { rows: formatNumber(rows) }), el("br"), muted(period)];
+  if (rows === null) {
+    return period;
+  }
+  const count = formatNumber(rows);
+  const texts = {
+    new: () => t("loops.rowsPerSecond", { rows: formatNumber(rows_per_second, rows_per_second < 10 ? 1 : 0) }),
+    read: () => t("loops.rowsRead", { rows: count }),
+  };
+  const text = texts[rows_are]?.() ?? t("loops.rows", { rows: count });
+  return [text, el("br"), muted(period)];
 }
 
 function failures({ failures: all, consecutive_failures: inARow }) {
@@ -119,12 +141,32 @@ function links({ dag_id }, runId) {
 
 function problem({ problem: sentence, last_error }) {
   if (!sentence && !last_error) {
-    return "–";
+    return null;
   }
   // The loops and the database write English.
   const text =
     last_error && !sentence?.includes(last_error) ? [sentence, last_error].filter(Boolean).join(". ") : sentence;
-  return el("span", { class: "error-text", lang: "en" }, text);
+  return el("p", { class: "error-text", lang: "en" }, text);
+}
+
+function reason(loop, runs) {
+  const found = reasonOf(loop, runs);
+  return found && el("p", { "data-reason": found.name }, found.text, " ", airflowLink(found.linkText, found.path));
+}
+
+function leftOut({ left_out }) {
+  return left_out > 0 && el("p", { "data-note": "left-out" }, t("loops.leftOut", { rows: formatNumber(left_out) }));
+}
+
+function outOfRange({ out_of_range }) {
+  const counts = Object.entries(out_of_range ?? {}).filter(([, count]) => count > 0);
+  const list = counts.map(([metric, count]) => `${metric} ${formatNumber(count)}`).join(", ");
+  return counts.length > 0 && el("p", { "data-note": "out-of-range" }, t("loops.outOfRange", { list }));
+}
+
+function replaced({ replaced_keys }) {
+  const text = () => t("loops.replacedKeys", { keys: formatNumber(replaced_keys) });
+  return replaced_keys > 0 && el("p", { "data-note": "replaced-keys" }, text());
 }
 
 function muted(text) {

@@ -10,7 +10,6 @@ import { formatMilliseconds, formatNumber } from "./i18n.js";
  * @property {string} name
  * @property {"device" | "page" | "vitals"} group
  * @property {boolean} isTime a mean time in milliseconds; else a count
- * @property {[number, number]} [limits] good up to the first, poor above the second (https://web.dev/articles/vitals)
  */
 
 /** @type {Metric[]} */
@@ -26,29 +25,14 @@ export const METRICS = [
     isTime: false,
   })),
   { name: "intervaltime_avg", group: "page", isTime: true },
-  { name: "lcp_avg", group: "vitals", isTime: true, limits: [2500, 4000] },
-  { name: "fcp_avg", group: "vitals", isTime: true, limits: [1800, 3000] },
-  { name: "ttfb_avg", group: "vitals", isTime: true, limits: [800, 1800] },
-  { name: "inp_avg", group: "vitals", isTime: true, limits: [200, 500] },
+  // Means are not rated: the usual limits are for the 75th percentile (https://web.dev/articles/vitals).
+  ...["lcp_avg", "fcp_avg", "ttfb_avg", "inp_avg"].map((name) => ({ name, group: "vitals", isTime: true })),
 ];
-
-/**
- * How good a web vital is.
- * @param {Metric} metric one with limits
- * @param {number | null} value
- * @returns {"good" | "improve" | "poor" | "none"} none: it was not measured, which the table keeps as 0
- */
-export function rating({ limits: [good, poor] }, value) {
-  if (!value) {
-    return "none";
-  }
-  return value <= good ? "good" : value <= poor ? "improve" : "poor";
-}
 
 /**
  * @param {Metric} metric
  * @param {number | null | undefined} value
- * @returns {string} a dash for a value that is not known
+ * @returns {string} a dash for a value that is not known, or was not measured
  */
 export function formatValue(metric, value) {
   if (value === null || value === undefined) {

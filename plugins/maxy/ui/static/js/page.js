@@ -5,7 +5,7 @@
 
 import { byId, el, fill } from "./dom.js";
 import { chooseLanguage, language, t, translate } from "./i18n.js";
-import "./theme.js";
+import { airflowDocument } from "./theme.js";
 
 const PAGES = ["live", "history", "health", "docs"];
 const CHOICE = ["package_nm", "server_type", "os_type"];
@@ -13,6 +13,7 @@ const CHOICE = ["package_nm", "server_type", "os_type"];
 /** Set the page up; the first thing every page does. */
 export function startPage() {
   translate(document);
+  nameTab();
   showLinks();
   const chooser = el(
     "select",
@@ -22,6 +23,23 @@ export function startPage() {
     el("option", { value: "ko", lang: "ko", selected: language === "ko" }, "한국어"),
   );
   byId("bar").append(chooser);
+}
+
+/** Airflow calls every page of a plugin "Airflow"; the tab of a DAG bears the DAG's name already. */
+function nameTab() {
+  const outer = airflowDocument();
+  if (!outer || !/\/plugin\/maxy-/.test(outer.location.pathname)) {
+    return;
+  }
+  const former = outer.title;
+  const own = `${document.title} - Airflow`;
+  outer.title = own;
+  // Whoever goes on to another page of Airflow's, which may have no name either, must not keep this one.
+  addEventListener("pagehide", () => {
+    if (outer.title === own) {
+      outer.title = former;
+    }
+  });
 }
 
 /** Show the links to the other pages, which take the choice of package, server type and system with them. */

@@ -73,7 +73,7 @@ export class RateChart {
       traces: [{ ...line, hovertemplate: `%{x|%H:%M:%S}<br><b>%{y:,.1f}</b> ${t("live.perSecond")}<extra></extra>` }],
       layout: {
         xaxis: timeAxis({ range: [wallText(now - SHOWN_MS), wallText(now)], nticks: 8 }),
-        yaxis: axis({ rangemode: "tozero", tickformat: ",~f", title: { text: t("live.rateAxis") } }),
+        yaxis: axis({ rangemode: "tozero", tickformat: ",~f", title: { text: t("live.rateAxis"), standoff: 12 } }),
         hovermode: "x",
         margin: { l: 56, r: 12, t: 8, b: 36 },
       },

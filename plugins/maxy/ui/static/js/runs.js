@@ -9,6 +9,8 @@ import { addDays, dayIn } from "./time.js";
 // Enough for two weeks and what was run again in them.
 const RUNS = 60;
 const FAILED_RUNS = 5;
+// As many as Airflow gives at a time.
+const PAGE = 100;
 
 /**
  * @typedef {object} DailyRun
@@ -41,14 +43,58 @@ export async function dailyRuns(dagId, timezone) {
 }
 
 /**
+ * @typedef {object} LoopRun
+ * @property {string | null} id of the newest run; null: there is none
+ * @property {string | null} state
+ * @property {boolean} isKnown whether Airflow knows the DAG
+ * @property {boolean} isPaused of a loop that is in trouble; else it is not asked for
+ */
+
+/**
  * The newest run of a live loop's DAG.
- * @param {string} dagId
- * @returns {Promise<string | null>} its id; null: there is none
+ * @param {object} loop as the API tells it
+ * @returns {Promise<LoopRun>}
  * @throws {import("./api.js").ApiError}
  */
-export async function newestRun(dagId) {
-  const answer = await askAirflow(["dags", dagId, "dagRuns"], { limit: 1, order_by: "-run_after" });
-  return answer.dag_runs[0]?.dag_run_id ?? null;
+export async function loopRun({ dag_id, state }) {
+  const path = ["dags", dag_id];
+  const answer = await askAirflow([...path, "dagRuns"], { limit: 1, order_by: "-run_after" });
+  const run = answer.dag_runs[0];
+  const isPaused = state !== "ok" && (await askAirflow(path)).is_paused;
+  return { id: run?.dag_run_id ?? null, state: run?.state ?? null, isKnown: true, isPaused };
+}
+
+/**
+ * What Airflow says of its own health.
+ * @returns {Promise<Object<string, {status: string | null}>>} by part
+ * @throws {import("./api.js").ApiError}
+ */
+export function airflowHealth() {
+  return askAirflow(["monitor", "health"]);
+}
+
+/**
+ * The state of each of some days' runs.
+ * @param {string} dagId
+ * @param {object[]} days as the API tells them, oldest first
+ * @returns {Promise<Map<string, {id: string, state: string}>>} by day; days without a run are not there
+ * @throws {import("./api.js").ApiError}
+ */
+export async function runsOfDays(dagId, days) {
+  const byStart = new Map(days.map(({ start, stat_date }) => [Date.parse(start), stat_date]));
+  const range = { logical_date_gte: days[0].start, logical_date_lte: days.at(-1).start };
+  const found = new Map();
+  for (let offset = 0, total = 1; offset < total; offset += PAGE) {
+    const answer = await askAirflow(["dags", dagId, "dagRuns"], { ...range, limit: PAGE, offset, order_by: "id" });
+    total = answer.total_entries;
+    for (const run of answer.dag_runs) {
+      const day = byStart.get(Date.parse(run.logical_date));
+      if (day) {
+        found.set(day, { id: run.dag_run_id, state: run.state });
+      }
+    }
+  }
+  return found;
 }
 
 /** The day that a run computes, found as the DAG itself does. */

@@ -166,7 +166,7 @@ function layout(points, isLog, now) {
   const values = isLog ? { type: "log", range: powers, dtick: 1 } : { type: "linear", range: [0, CAP_MS * 1.03] };
   return {
     xaxis: timeAxis({ range: [wallText(now - WINDOW_MS), wallText(now)], nticks: 6 }),
-    yaxis: axis({ ...values, title: { text: t("live.valueAxis") }, tickformat: ",d" }),
+    yaxis: axis({ ...values, title: { text: t("live.valueAxis"), standoff: 12 }, tickformat: ",d" }),
     uirevision: isLog ? "log" : "linear",
     hovermode: false,
     margin: { l: 56, r: 12, t: 8, b: 36 },

@@ -4,10 +4,8 @@
  */
 
 import { el, fill, setText } from "./dom.js";
-import { formatMilliseconds, t } from "./i18n.js";
-import { formatValue, METRICS, rating } from "./metrics.js";
-
-const TONES = { good: "good", improve: "warn", poor: "bad", none: "" };
+import { t } from "./i18n.js";
+import { formatValue, METRICS } from "./metrics.js";
 
 /** A group of tiles. */
 export class Tiles {
@@ -35,17 +33,14 @@ class Tile {
   constructor(metric) {
     this.metric = metric;
     this._value = el("dd", { class: "value" }, "–");
-    this._badge = el("span", { class: "badge" });
-    const notes = metric.limits
-      ? [el("dd", {}, this._badge), el("dd", { class: "note" }, limitsText(metric.limits))]
-      : el("dd", { class: "note" }, t(`metric.${metric.name}.note`));
+    this._note = el("dd", { class: "note" });
     const label = el("dt", {}, t(`metric.${metric.name}`));
     this.element = el(
       "div",
       { class: "tile", "data-metric": metric.name, "data-value": "" },
       label,
       this._value,
-      notes,
+      this._note,
     );
     this.show(null);
   }
@@ -53,15 +48,7 @@ class Tile {
   show(value) {
     this.element.dataset.value = value === null ? "" : String(value);
     setText(this._value, formatValue(this.metric, value));
-    if (this.metric.limits) {
-      const rated = rating(this.metric, value);
-      this.element.dataset.rating = rated;
-      this._badge.dataset.tone = TONES[rated];
-      setText(this._badge, t(`rating.${rated}`));
-    }
+    const isMeasured = value !== null || !this.metric.isTime;
+    setText(this._note, t(isMeasured ? `metric.${this.metric.name}.note` : "metric.notMeasured"));
   }
-}
-
-function limitsText([good, poor]) {
-  return t("rating.limits", { good: formatMilliseconds(good), poor: formatMilliseconds(poor) });
 }
