@@ -69,6 +69,7 @@ function leftOut({ stat_date, left_out }) {
   if (left_out.length === 0) {
     return null;
   }
+  const all = left_out.reduce((sum, { rows }) => sum + rows, 0);
   const items = left_out.map(({ cause, rows, examples }) =>
     el(
       "li",
@@ -84,7 +85,12 @@ function leftOut({ stat_date, left_out }) {
     el(
       "td",
       { colspan: COLUMNS.length },
-      el("div", { class: "in-sight" }, el("p", {}, t("daily.leftOut")), el("ul", {}, items)),
+      el(
+        "details",
+        { class: "in-sight" },
+        el("summary", {}, t("daily.leftOut", { count: formatNumber(all) })),
+        el("ul", {}, items),
+      ),
     ),
   );
 }

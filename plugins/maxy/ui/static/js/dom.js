@@ -85,10 +85,17 @@ function updateRow(former, row) {
     former.setAttribute(name, value);
   }
   [...row.cells].forEach((cell, at) => {
+    keepOpen(former.cells[at], cell);
     if (!former.cells[at].isEqualNode(cell)) {
       former.cells[at].replaceWith(cell);
     }
   });
+}
+
+/** What somebody has unfolded stays so. */
+function keepOpen(former, cell) {
+  const folds = cell.querySelectorAll("details");
+  [...former.querySelectorAll("details")].forEach((fold, at) => folds[at]?.toggleAttribute("open", fold.open));
 }
 
 function kept(children) {

@@ -16,6 +16,7 @@ const COLUMNS = [
   "lag",
   "duration",
   "rate",
+  "leftOut",
   "failures",
   "ticks",
   "links",
@@ -48,8 +49,8 @@ export class LoopsTable {
 }
 
 function rows(loop, runs) {
-  const notes = [problem(loop), reason(loop, runs), leftOut(loop), outOfRange(loop), replaced(loop)].filter(Boolean);
-  return notes.length ? [row(loop, runs.loops.get(loop.dag_id)), detail(loop, notes)] : [row(loop, runs.loops.get(loop.dag_id))];
+  const notes = [problem(loop), reason(loop, runs), replaced(loop)].filter(Boolean);
+  return [row(loop, runs.loops.get(loop.dag_id)), ...(notes.length ? [detail(loop, notes)] : [])];
 }
 
 function row(loop, run) {
@@ -59,6 +60,7 @@ function row(loop, run) {
     duration(loop.lag_seconds),
     duration(loop.duration_seconds),
     rate(loop),
+    leftOut(loop),
     failures(loop),
     ticks(loop),
     links(loop, run?.id),
@@ -154,14 +156,21 @@ function reason(loop, runs) {
   return found && el("p", { "data-reason": found.name }, found.text, " ", airflowLink(found.linkText, found.path));
 }
 
-function leftOut({ left_out }) {
-  return left_out > 0 && el("p", { "data-note": "left-out" }, t("loops.leftOut", { rows: formatNumber(left_out) }));
-}
-
-function outOfRange({ out_of_range }) {
-  const counts = Object.entries(out_of_range ?? {}).filter(([, count]) => count > 0);
+/** Rows without a dimension, and values out of their range by metric. It changes with every tick, so it has its place. */
+function leftOut({ left_out: rows, out_of_range: values }) {
+  const counts = Object.entries(values ?? {}).filter(([, count]) => count > 0);
   const list = counts.map(([metric, count]) => `${metric} ${formatNumber(count)}`).join(", ");
-  return counts.length > 0 && el("p", { "data-note": "out-of-range" }, t("loops.outOfRange", { list }));
+  if (!rows && !list) {
+    return "–";
+  }
+  const count = t("loops.leftOutRows", { rows: formatNumber(rows ?? 0) });
+  return [
+    el("span", { "data-note": "left-out", "data-value": rows }, count),
+    list && [
+      el("br"),
+      el("span", { class: "muted small narrow", "data-note": "out-of-range" }, t("loops.outOfRange", { list })),
+    ],
+  ].flat();
 }
 
 function replaced({ replaced_keys }) {
