@@ -75,6 +75,7 @@ timezone = statistics_timezone()
 
 with DAG(
     dag_id="device_statistic_daily",
+    description=__doc__.strip().partition("\n")[0],
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable("0 0 * * *", timezone=timezone.key),
     # Early, so that any day can be backfilled; nothing is caught up by itself.

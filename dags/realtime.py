@@ -39,6 +39,7 @@ duration = timedelta(minutes=realtime.deadline_minutes)
 for loop in enabled_loops(realtime, BUILT_IN, row_rules()):
     with DAG(
         dag_id=f"realtime_{loop.name}",
+        description=loop.description.partition("\n")[0],
         doc_md=f"{loop.description}\n\n{__doc__}",
         schedule="@continuous",
         start_date=datetime(2020, 1, 1, tzinfo=timezone),

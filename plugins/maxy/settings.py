@@ -20,6 +20,7 @@ from maxy.realtime.settings import RealtimeSettings
 DEFAULT_TIMEZONE = "UTC"
 DEFAULT_VALKEY_PREFIX = "stats:realtime"
 DEFAULT_MAX_NAME_LENGTH = 300
+DEFAULT_DAILY_CACHE_DAYS = 93
 # A key of Valkey may have 512 MiB, a line of a log should not.
 _LARGEST_MAX_NAME_LENGTH = 10_000
 
@@ -65,6 +66,17 @@ def metric_ranges() -> dict[str, MetricRange]:
     """
     text = str(Variable.get("maxy_metric_ranges", default="{}")).strip() or "{}"
     return parse_metric_ranges(text, where="Airflow variable maxy_metric_ranges")
+
+
+def daily_cache_days() -> int:
+    """Return how many days a daily hash stays in Valkey (variable ``maxy_daily_cache_ttl_days``, default 93).
+
+    :raises ValueError: if the variable is not a whole number above 0.
+    """
+    text = str(Variable.get("maxy_daily_cache_ttl_days", default=str(DEFAULT_DAILY_CACHE_DAYS))).strip()
+    if not re.fullmatch(r"0*[1-9][0-9]{0,4}", text):
+        raise ValueError(f"Airflow variable maxy_daily_cache_ttl_days: {text!r} is not a whole number above 0")
+    return int(text)
 
 
 def max_name_length() -> int:

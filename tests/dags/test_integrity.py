@@ -49,6 +49,13 @@ def test_a_dag_lies_in_the_file_that_its_id_names(dag: DAG) -> None:
     assert member in FAMILIES.get(name, ("",))
 
 
+def test_the_list_of_dags_says_what_each_does(dag: DAG) -> None:
+    assert dag.doc_md is not None
+    lines = [line.strip() for line in dag.doc_md.splitlines() if line.strip()]
+    assert dag.description == lines[0]
+    assert len(lines[0]) > 20
+
+
 def test_parsing_opens_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a DAG file opened a network connection")

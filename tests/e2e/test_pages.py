@@ -13,11 +13,11 @@ import re
 import signal
 import urllib.error
 import urllib.request
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import psutil
 import pytest
@@ -60,16 +60,17 @@ PATIENCE = 60.0
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[RunningStack]:
-    """A stack with sample data of three days, one of which is computed, ticking loops and live traffic."""
+    """A stack with sample data of three days, the first and last of which are computed, and ticking loops."""
     with started_stack(MAXY_TIMEZONE="Asia/Seoul", MAXY_REALTIME=json.dumps(REALTIME)) as stack:
         seeded = stack.run_command("seed", "--days", "3", "--scale", "0.2")
         assert seeded.returncode == 0, seeded.stdout + seeded.stderr
         live = Live(stack)
-        today = datetime.now(live.zone).date()
-        # The day before stays missing.
-        yesterday = str(today - timedelta(days=1))
-        filled = stack.run_command("backfill", "--unpause", "--from", yesterday, "--to", yesterday)
+        first, missing, yesterday = (datetime.now(live.zone).date() - timedelta(days=back) for back in (3, 2, 1))
+        filled = stack.run_command("backfill", "--unpause", "--from", str(first), "--to", str(yesterday))
         assert filled.returncode == 0, filled.stdout + filled.stderr
+        # The day between is lost again.
+        with live.clickhouse() as client:
+            client.command(f"ALTER TABLE max_device_statistic DROP PARTITION '{missing}'")
         live.unpause()
         live.wait_for_ticks()
         yield stack
@@ -143,7 +144,11 @@ def in_valkey(live: Live, key: Mapping[str, str]) -> dict[str, float | None]:
         ):
             (name,) = KeyTemplate(template, prefix=f"{live.prefix}:").keys(columns)
             hash_ = client.hgetall(name)
-            figures |= {metric: float(hash_[metric]) for metric in metrics}
+            # An average that is kept as 0 was not measured.
+            figures |= {
+                metric: None if metric.endswith("_avg") and not float(hash_[metric]) else float(hash_[metric])
+                for metric in metrics
+            }
     return figures
 
 
@@ -281,11 +286,19 @@ def test_the_history_is_what_the_table_has_and_comes_as_csv(viewer: AirflowUi, l
         }
     assert len(stored) >= 1
     assert {day: float(value) for day, (state, value) in days.items() if value} == pytest.approx(stored)
-    assert {state for state, _ in days.values()} == {"present", "missing"}
+    # Days before the first computed one are not missing.
+    assert {state for state, _ in days.values()} == {"present", "missing", "before_first"}
+    assert [state for _, (state, _) in sorted(days.items())][-3:] == ["present", "missing", "present"]
     picture(viewer, "history")
     with viewer.page.expect_download() as downloading:
         frame.locator("#csv").click()
-    lines = list(csv.DictReader(Path(downloading.value.path()).read_text(encoding="utf-8").splitlines()))
+    content = Path(downloading.value.path()).read_bytes()
+    assert content.startswith(b"\xef\xbb\xbf")
+    name = downloading.value.suggested_filename
+    assert name == f"max_device_statistic_com.maxy.shop_0_Android_{min(days)}_{max(days)}.csv"
+    lines = list(csv.DictReader(content.decode("utf-8-sig").splitlines()))
+    # No vital is measured on Android: an empty cell, and a dash on the page.
+    assert {line["lcp_avg"] for line in lines} == {""}
     assert {line["stat_date"]: line["pv"] for line in lines if line["state"] == "present"} == {
         day: str(pv) for day, pv in stored.items()
     }
@@ -317,29 +330,155 @@ def test_a_missing_day_is_filled_from_the_history_by_whom_airflow_lets(browser: 
     with user(browser, live.stack, VIEWER_USER) as viewer:
         frame = viewer.open("history", query(KEY))
         assert days_shown(frame)[day][0] == "missing"
-        open_backfill_form(frame, day)
-        frame.locator("#backfill-start").click()
-        frame.locator('#backfill-answer [data-tone="bad"]').wait_for()
+        frame.locator(f'#missing-days a[data-backfill="{day}"]').click()
+        frame.locator('#backfill-answer [data-state="forbidden"]').wait_for()
+        assert not frame.locator("#backfill-form").is_visible()
         picture(viewer, "backfill-forbidden")
-    assert (
-        live.stack.api.request("GET", "/dags/device_statistic_daily/dagRuns", query={"state": "running"})[
-            "total_entries"
-        ]
-        == 0
-    )
+    running = {"state": "running"}
+    found = live.stack.api.request("GET", "/dags/device_statistic_daily/dagRuns", query=running)
+    assert found["total_entries"] == 0
     with user(browser, live.stack, ADMIN_USER) as admin:
         frame = admin.open("history", query(KEY))
         open_backfill_form(frame, day)
         frame.locator("#backfill-start").click()
         frame.locator('#backfill-answer [data-tone="good"]').wait_for()
-        picture(admin, "backfill-started")
+        frame.locator('#backfill-progress[data-state="ended"]').wait_for(timeout=3 * 1000 * PATIENCE)
+        assert frame.locator("#backfill-progress progress").get_attribute("value") == "1"
+        # Chart and table follow by themselves.
+        frame.locator(f'#table tr[data-day="{day}"][data-state="present"]').wait_for()
+        assert not frame.locator("#missing").is_visible()
+        picture(admin, "backfill-ended")
         frame.locator("#backfill-link a").click()
         admin.page.wait_for_url("**/dags/device_statistic_daily/backfills")
+        assert admin.complaints == []
 
-        def is_filled() -> bool:
-            return days_shown(admin.open("history", query(KEY)))[day][0] == "present"
 
-        wait_until(is_filled, 3 * PATIENCE, "the day is there", interval=3)
+def test_means_of_web_vitals_are_not_rated_and_what_was_not_measured_is_a_dash(viewer: AirflowUi, live: Live) -> None:
+    frame = viewer.open("live", query(KEY | {"os_type": "Web"}))
+    tile = frame.locator('#vitals-tiles [data-metric="lcp_avg"]')
+    wait_until(lambda: tile.get_attribute("data-value") != "", PATIENCE, "LCP is measured on the Web")
+    assert frame.locator("#vitals-tiles .badge").count() == 0
+    assert "mean" in tile.inner_text()
+    assert not re.search("good|poor|improvement", tile.inner_text())
+    frame.locator("#os_type").select_option("Android")
+    wait_until(lambda: agree(live, frame, KEY), PATIENCE, "the page shows the other system's figures")
+    assert frame.locator("#vitals-tiles .value").all_inner_texts() == ["–"] * 4
+
+
+def test_who_comes_for_the_first_time_sees_the_busiest_package(viewer: AirflowUi, live: Live) -> None:
+    with live.clickhouse() as client:
+        ((package,),) = client.query(
+            "SELECT package_nm FROM max_device_statistic GROUP BY package_nm ORDER BY sum(pv) DESC, package_nm LIMIT 1"
+        ).result_rows
+    frame = viewer.open("history")
+    assert frame.locator("#package_nm").input_value() == package
+    assert viewer.page.title() == "Statistics by day - Airflow"
+    # A choice of one's own is remembered.
+    frame.locator("#package_nm").select_option(OTHER_KEY["package_nm"])
+    viewer.page.goto(f"{live.stack.settings.airflow_url}/plugin/maxy-live")
+    assert viewer.frame().locator("#package_nm").input_value() == OTHER_KEY["package_nm"]
+
+
+def test_back_leads_to_what_was_shown_before_a_choice(viewer: AirflowUi, live: Live) -> None:
+    frame = viewer.open("history", query(KEY))
+    first = str(datetime.now(live.zone).date() - timedelta(days=4))
+    usual = frame.locator("#first").input_value()
+
+    def shown_choice() -> tuple[str, ...]:
+        return tuple(frame.locator(f"#{name}").input_value() for name in ("package_nm", "metric", "first"))
+
+    steps = [(KEY["package_nm"], "visit", usual)]
+    frame.locator("#package_nm").select_option(OTHER_KEY["package_nm"])
+    steps.append((OTHER_KEY["package_nm"], "visit", usual))
+    frame.locator("#metric").select_option("pv")
+    # The same again is no step.
+    frame.locator("#metric").select_option("pv")
+    steps.append((OTHER_KEY["package_nm"], "pv", usual))
+    frame.locator("#first").fill(first)
+    steps.append((OTHER_KEY["package_nm"], "pv", first))
+    for step in reversed(steps[:-1]):
+        viewer.page.go_back()
+        wait_until(lambda step=step: shown_choice() == step, PATIENCE, f"back at {step}")
+        wait_until(lambda step=step: step[0] in viewer.page.url, PATIENCE, "Airflow's address says the same")
+    assert set(days_shown(frame)) == {str(date.fromisoformat(usual) + timedelta(days=number)) for number in range(30)}
+    viewer.page.go_forward()
+    wait_until(lambda: shown_choice() == steps[1], PATIENCE, "forth again")
+    # Links between the pages work as before.
+    frame.locator("#pages a").nth(0).click()
+    frame.locator("#device-tiles .tile").first.wait_for()
+    viewer.page.go_back()
+    frame.locator("#metric").wait_for()
+    assert viewer.complaints == []
+
+
+def test_days_that_are_not_as_readers_rely_on_them_are_named_with_what_repairs_them(
+    viewer: AirflowUi, live: Live
+) -> None:
+    day = str(datetime.now(live.zone).date() - timedelta(days=3))
+    index = f"{live.prefix}:index:daily:{day}"
+    with live.clickhouse() as client, live.valkey() as valkey:
+        client.command(
+            "INSERT INTO max_device_statistic SELECT * REPLACE (updated_at - 1000 AS updated_at)"
+            f" FROM max_device_statistic WHERE stat_date = '{day}' LIMIT 2"
+        )
+        valkey.rename(index, f"{index}:kept")
+        try:
+            assert f"make recache FROM={day} TO={day}" in said(viewer, "health", "not_cached")
+            command = f'make backfill FROM={day} TO={day} ARGS="--reprocess completed"'
+            assert command in said(viewer, "health", "duplicate_rows")
+            picture(viewer, "health-days")
+        finally:
+            valkey.rename(f"{index}:kept", index)
+    repaired = live.stack.run_command("backfill", "--from", day, "--to", day, "--reprocess", "completed")
+    assert repaired.returncode == 0, repaired.stdout + repaired.stderr
+    frame = viewer.open("health")
+    row = frame.locator(f'#daily tr[data-day="{day}"]')
+    wait_until(lambda: "for" not in row.inner_text(), PATIENCE, "each key has one row again")
+    assert frame.locator('#banners [data-state="duplicate_rows"]').count() == 0
+
+
+@pytest.fixture(scope="module")
+def stopped(live: Live) -> Iterator[str]:
+    """A loop that stands still: its DAG is paused, its run marked as failed."""
+    name = "response_time"
+    api, path = live.stack.api, f"/dags/realtime_{name}"
+    api.request("PATCH", path, body={"is_paused": True})
+    for run in api.request("GET", f"{path}/dagRuns", query={"state": "running"})["dag_runs"]:
+        api.request("PATCH", f"{path}/dagRuns/{quote(run['dag_run_id'])}", body={"state": "failed"})
+    yield name
+    api.request("PATCH", path, body={"is_paused": False})
+    live.wait_for_ticks()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (1920, 1080), (390, 844)])
+def test_why_a_loop_stands_still_can_be_read(
+    browser: Browser, live: Live, stopped: str, width: int, height: int
+) -> None:
+    with user(browser, live.stack, VIEWER_USER, width=width, height=height) as ui:
+        # By itself, as on a phone; inside Airflow's page the rest of it takes from the width.
+        ui.page.goto(f"{live.stack.settings.airflow_url}/maxy/health")
+        row = ui.page.locator(f'#loops tr[data-loop="{stopped}"][data-state="stale"]')
+        row.wait_for(timeout=1000 * 2 * PATIENCE)
+        reason = ui.page.locator(f'#loops tr[data-detail-of="{stopped}"] [data-reason="paused"]')
+        reason.wait_for()
+        assert "The DAG is paused" in reason.inner_text()
+        table = ui.page.locator("#loops").locator("xpath=..")
+        for part in (reason, ui.page.locator(f'#loops tr[data-detail-of="{stopped}"] .error-text')):
+            part.scroll_into_view_if_needed()
+            inner, outer = part.bounding_box(), table.bounding_box()
+            assert inner is not None
+            assert outer is not None
+            assert outer["x"] <= inner["x"]
+            assert inner["x"] + inner["width"] <= min(outer["x"] + outer["width"], width)
+        # The loop's own line is no higher than that of one that works.
+        heights = [ui.page.locator(f'#loops tr[data-loop="{name}"]').bounding_box() for name in (stopped, "device")]
+        assert heights[0] is not None
+        assert heights[1] is not None
+        assert heights[0]["height"] <= heights[1]["height"] + 1
+        picture(ui, f"health-stopped-{width}")
+        reason.locator("a").click()
+        ui.page.wait_for_url(f"**/dags/realtime_{stopped}*")
+        assert ui.complaints == []
 
 
 def test_the_health_page_tells_of_every_loop_and_leads_to_its_log(viewer: AirflowUi, live: Live) -> None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from maxy import daily_metrics
+from maxy import daily_metrics, service_checks
 from maxy.realtime.registry import BUILT_IN, loop_class
+from maxy.realtime.service_observer import CHECKED_DAYS
 from maxy.realtime.status import LoopStatus
 from maxy.triggers import announcer
 from tests.conftest import ROOT
@@ -86,6 +87,24 @@ def test_every_metric_of_the_loops_is_documented_and_no_other(monkeypatch: pytes
     assert sent == {(name, kind) for name, kind, _ in documented() if name.startswith(announcer.METRIC_PREFIX)}
 
 
+def test_every_metric_of_the_service_is_documented_and_no_other() -> None:
+    path = ROOT / "plugins" / "maxy" / "realtime" / "service_observer.py"
+    named = re.findall(r'service_gauge\("(\w+)"', path.read_text(encoding="utf-8"))
+    # Those of the days are sent in a loop over their names.
+    named += re.findall(r'\("(days_\w+)", ProblemKind', path.read_text(encoding="utf-8"))
+    assert len(named) == 6
+    sent = {f"{announcer.SERVICE_PREFIX}.{name}" for name in named}
+    assert sent == {name for name, _, _ in documented() if name.startswith(announcer.SERVICE_PREFIX)}
+
+
+def test_the_alerts_of_disks_and_clocks_have_the_health_pages_limits() -> None:
+    assert f"< {service_checks.LEAST_FREE_SHARE}" in rule("MaxyDiskAlmostFull")["expr"]
+    assert f"< {service_checks.LEAST_FREE_BYTES}" in rule("MaxyDiskAlmostFull")["expr"]
+    assert rule("MaxyClocksApart")["expr"].endswith(f"> {service_checks.MOST_SKEW_SECONDS:g}")
+    for name in ("MaxyDayHasDuplicateRows", "MaxyDayNotCached"):
+        assert f"of the last {CHECKED_DAYS} days" in rule(name)["annotations"]["summary"]
+
+
 def test_every_metric_of_the_daily_job_is_documented_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: set[str] = set()
     monkeypatch.setattr(daily_metrics.stats, "gauge", lambda name, value: sent.add(name))
@@ -127,7 +146,7 @@ def test_every_metric_that_is_read_is_documented(expression: str) -> None:
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_every_expression_is_of_all_processes(expression: str) -> None:
     # By OpenTelemetry each process has series of its own.
-    without = re.sub(r"\b(sum|max)( by \(\w+\))? ?\(|\babsent(_over_time)?\(", "AGGREGATED(", expression)
+    without = re.sub(r"\b(sum|max|min)( by \(\w+\))? ?\(|\babsent(_over_time)?\(", "AGGREGATED(", expression)
     for name in metric_names(expression):
         before = without[: without.index(name)]
         assert "AGGREGATED(" in before, name

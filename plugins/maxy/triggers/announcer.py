@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Before the name of every metric.
+#: Before the name of every metric of a loop.
 METRIC_PREFIX = "maxy.realtime"
+#: Before the name of every metric of what the loops and the daily job stand on.
+SERVICE_PREFIX = "maxy.service"
 
 
 class AirflowAnnouncer:
@@ -37,6 +39,13 @@ class AirflowAnnouncer:
     def gauge(self, name: str, value: float, loop: str) -> None:
         """Set a metric of a loop."""
         _send(stats.gauge, name, loop, value)
+
+    def service_gauge(self, name: str, value: float, **tags: str) -> None:
+        """Set a metric of what the loops and the daily job stand on, ``maxy.service.<name>``.
+
+        :param tags: which of several it is of, such as ``disk``; for backends without tags they are part of the name.
+        """
+        _send_service(name, value, tags)
 
     async def alert(self, loop: str, message: str, *, cleared: bool) -> None:
         """Hand a message to the installation's notifier, if there is one.
@@ -85,6 +94,17 @@ def _send(emit: Callable[..., None], name: str, loop: str, *values: float) -> No
     except Exception:
         # A metric is never worth a tick.
         _log.exception("Metric %s of %s could not be sent", name, loop)
+
+
+def _send_service(name: str, value: float, tags: dict[str, str]) -> None:
+    try:
+        with_tags_in_name = _initialize()
+        stats.gauge(f"{SERVICE_PREFIX}.{name}", value, tags=tags)
+        if with_tags_in_name and tags:
+            stats.gauge(".".join((SERVICE_PREFIX, *tags.values(), name)), value)
+    except Exception:
+        # A metric is never worth a tick.
+        _log.exception("Metric %s of the service could not be sent", name)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from contextlib import AsyncExitStack
@@ -19,8 +20,10 @@ from maxy.realtime.lease import Lease
 from maxy.realtime.loop import LoopEnvironment, loop_key
 from maxy.realtime.registry import loop_class
 from maxy.realtime.runner import LoopRunner
+from maxy.realtime.service_observer import ServiceObserver
 from maxy.realtime.settings import LoopSettings
 from maxy.realtime.watch import Watch, WatchObserver
+from maxy.settings import DEFAULT_DAILY_CACHE_DAYS, daily_cache_days
 from maxy.triggers.announcer import AirflowAnnouncer
 
 if TYPE_CHECKING:
@@ -116,6 +119,11 @@ class RealtimeLoopTrigger(BaseTrigger):
             observer: Observer = announcer.observer(found.name)
             if isinstance(loop, Watch):
                 observer = WatchObserver(announcer, found.name, settings["failures"], observer)
+                service = ServiceObserver(
+                    announcer, environment, observer, SystemClock(), cache_days=await _cache_days()
+                )
+                clients.push_async_callback(service.close)
+                observer = service
             summary = await LoopRunner(
                 loop,
                 clock=SystemClock(),
@@ -126,6 +134,15 @@ class RealtimeLoopTrigger(BaseTrigger):
             ).run()
         event = {"status": STATUS_DEADLINE, "ticks": summary.ticks, "failures": summary.failures}
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+
+async def _cache_days() -> int:
+    """Return how long Valkey keeps a day; the default where the setting is wrong, which the daily job tells."""
+    try:
+        # Airflow's variables may come from its database, which blocks.
+        return await asyncio.to_thread(daily_cache_days)
+    except ValueError:
+        return DEFAULT_DAILY_CACHE_DAYS
 
 
 def _statement_settings(settings: LoopSettings) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Variable
 from airflow.sdk._shared.secrets_masker import redact
 from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -22,7 +21,9 @@ from maxy.realtime.settings import LoopSettings
 from maxy.realtime.sql import read_statement
 from maxy.realtime.watch import Watch
 from maxy.settings import (
+    DEFAULT_DAILY_CACHE_DAYS,
     DEFAULT_MAX_NAME_LENGTH,
+    daily_cache_days,
     max_name_length,
     realtime_settings,
     row_rules,
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from maxy.realtime.clickhouse import ClickHouseAddress, Columns
     from maxy.realtime.clock import Clock
 
-#: What `maxy_daily_cache_ttl_days` is unless it is set.
-DEFAULT_DAILY_CACHE_DAYS = 93
 _SETTINGS_SECONDS = 60.0
 _MOST_STATEMENTS = 4
 #: Nothing that a page asks for takes long; what does is cut off by ClickHouse itself.
@@ -204,12 +203,11 @@ def _page_settings() -> PageSettings:
     if watch is None:
         # The watch is switched off; its defaults still tell what is trouble.
         watch = LoopSettings.from_json({}, options=Watch.options, period_seconds=Watch.period_seconds, where="watch")
-    cache_days = int(Variable.get("maxy_daily_cache_ttl_days", default=DEFAULT_DAILY_CACHE_DAYS))
     return PageSettings(
         statistics_timezone(),
         valkey_prefix(),
         loops,
         HealthLimits.from_settings(watch),
-        daily_cache_days=cache_days,
+        daily_cache_days=daily_cache_days(),
         max_name_length=max_name_length(),
     )
