@@ -33,7 +33,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from playwright.sync_api import Browser, FrameLocator
+    from playwright.sync_api import Browser, FrameLocator, Locator
 
     from local.browser import PageName, Theme
     from tests.e2e.conftest import RunningStack
@@ -437,48 +437,63 @@ def test_days_that_are_not_as_readers_rely_on_them_are_named_with_what_repairs_t
     assert frame.locator('#banners [data-state="duplicate_rows"]').count() == 0
 
 
-@pytest.fixture(scope="module")
-def stopped(live: Live) -> Iterator[str]:
+@contextlib.contextmanager
+def stopped_loop(live: Live, name: str) -> Iterator[None]:
     """A loop that stands still: its DAG is paused, its run marked as failed."""
-    name = "response_time"
     api, path = live.stack.api, f"/dags/realtime_{name}"
     api.request("PATCH", path, body={"is_paused": True})
     for run in api.request("GET", f"{path}/dagRuns", query={"state": "running"})["dag_runs"]:
         api.request("PATCH", f"{path}/dagRuns/{quote(run['dag_run_id'])}", body={"state": "failed"})
-    yield name
-    api.request("PATCH", path, body={"is_paused": False})
-    live.wait_for_ticks()
+    try:
+        yield
+    finally:
+        api.request("PATCH", path, body={"is_paused": False})
+        live.wait_for_ticks()
 
 
-@pytest.mark.parametrize(("width", "height"), [(1280, 900), (1920, 1080), (390, 844)])
-def test_why_a_loop_stands_still_can_be_read(
-    browser: Browser, live: Live, stopped: str, width: int, height: int
-) -> None:
-    with user(browser, live.stack, VIEWER_USER, width=width, height=height) as ui:
+def test_why_a_loop_stands_still_can_be_read_on_every_screen(viewer: AirflowUi, live: Live) -> None:
+    name = "response_time"
+    with stopped_loop(live, name):
         # By itself, as on a phone; inside Airflow's page the rest of it takes from the width.
-        ui.page.goto(f"{live.stack.settings.airflow_url}/maxy/health")
-        row = ui.page.locator(f'#loops tr[data-loop="{stopped}"][data-state="stale"]')
-        row.wait_for(timeout=1000 * 2 * PATIENCE)
-        reason = ui.page.locator(f'#loops tr[data-detail-of="{stopped}"] [data-reason="paused"]')
+        viewer.page.goto(f"{live.stack.settings.airflow_url}/maxy/health")
+        loops = viewer.page.locator("#loops")
+        loops.locator(f'tr[data-loop="{name}"][data-state="stale"]').wait_for(timeout=1000 * 2 * PATIENCE)
+        detail = loops.locator(f'tr[data-detail-of="{name}"]')
+        reason = detail.locator('[data-reason="paused"]')
         reason.wait_for()
         assert "The DAG is paused" in reason.inner_text()
-        table = ui.page.locator("#loops").locator("xpath=..")
-        for part in (reason, ui.page.locator(f'#loops tr[data-detail-of="{stopped}"] .error-text')):
-            part.scroll_into_view_if_needed()
-            inner, outer = part.bounding_box(), table.bounding_box()
-            assert inner is not None
-            assert outer is not None
-            assert outer["x"] <= inner["x"]
-            assert inner["x"] + inner["width"] <= min(outer["x"] + outer["width"], width)
-        # The loop's own line is no higher than that of one that works.
-        heights = [ui.page.locator(f'#loops tr[data-loop="{name}"]').bounding_box() for name in (stopped, "device")]
-        assert heights[0] is not None
-        assert heights[1] is not None
-        assert heights[0]["height"] <= heights[1]["height"] + 1
-        picture(ui, f"health-stopped-{width}")
+        for width, height in ((1280, 900), (1920, 1080), (390, 844)):
+            viewer.page.set_viewport_size({"width": width, "height": height})
+            # Wherever the table is scrolled to.
+            for left in (0, 10_000):
+                loops.evaluate("(table, left) => { table.parentElement.scrollLeft = left; }", left)
+                for part in (reason, detail.locator(".error-text")):
+                    assert is_in_sight(part, loops.locator("xpath=.."), width)
+            # The loop's own line is no higher than that of one that works.
+            assert (
+                height_of(loops.locator(f'tr[data-loop="{name}"]'))
+                <= height_of(loops.locator("tr[data-loop=page]")) + 1
+            )
+            picture(viewer, f"health-stopped-{width}")
         reason.locator("a").click()
-        ui.page.wait_for_url(f"**/dags/realtime_{stopped}*")
-        assert ui.complaints == []
+        viewer.page.wait_for_url(f"**/dags/realtime_{name}*")
+        assert viewer.complaints == []
+
+
+def is_in_sight(part: Locator, table: Locator, width: int) -> bool:
+    """Whether the whole width of a text is within what is shown of a table, and of the window."""
+    part.scroll_into_view_if_needed()
+    inner, outer = part.bounding_box(), table.bounding_box()
+    assert inner is not None
+    assert outer is not None
+    right = min(outer["x"] + outer["width"], width)
+    return outer["x"] <= inner["x"] and inner["x"] + inner["width"] <= right
+
+
+def height_of(row: Locator) -> float:
+    box = row.bounding_box()
+    assert box is not None
+    return box["height"]
 
 
 def test_the_health_page_tells_of_every_loop_and_leads_to_its_log(viewer: AirflowUi, live: Live) -> None:

@@ -70,6 +70,18 @@ def test_a_gauge_is_sent_with_the_loop_as_tag_and_for_statsd_with_the_loop_in_it
     ]
 
 
+def test_a_gauge_of_the_service_is_sent_with_its_tag_and_for_statsd_with_it_in_its_name(backend: Backend) -> None:
+    AirflowAnnouncer().service_gauge("disk_free_ratio", 0.25, disk="default")
+    AirflowAnnouncer().service_gauge("days_not_cached", 2)
+    assert backend.sent == [
+        ("gauge", "maxy.service.disk_free_ratio", 0.25, {"disk": "default"}),
+        ("gauge", "maxy.service.default.disk_free_ratio", 0.25, None),
+        ("gauge", "maxy.service.days_not_cached", 2, {}),
+    ]
+    backend.broken = True
+    AirflowAnnouncer().service_gauge("days_not_cached", 2)
+
+
 def test_names_without_tags_can_be_switched_off_as_airflows_own(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,7 +42,7 @@ async def daily(sources: Sources) -> tuple[Daily, list[CheckedDay]]:
     told = Daily(
         dag_id=DAILY_DAG_ID,
         days=days,
-        first_computed=earliest and str(earliest),
+        first_computed=str(earliest) if earliest else None,
         left_out_error=left_out_error,
     )
     return told, checked

@@ -87,7 +87,7 @@ async def history(sources: Sources, key: Key, first: date, last: date) -> Histor
         timezone=zone.key,
         first=str(first),
         last=str(last),
-        first_computed=earliest and str(earliest),
+        first_computed=str(earliest) if earliest else None,
         dag_id=DAILY_DAG_ID,
         days=days,
     )

@@ -35,7 +35,7 @@ class ScatterName(StrEnum):
 class Alive(BaseModel):
     """The process answers."""
 
-    alive: bool = Field(True, description="always true")
+    alive: bool = Field(default=True, description="always true")
 
 
 class Problem(BaseModel):
@@ -61,7 +61,7 @@ class Keys(BaseModel):
     source: str = Field(description="valkey: the keys of the live loops; clickhouse: those of the last 30 days")
     is_complete: bool = Field(description="false where there are more than can be listed")
     busiest: Key | None = Field(
-        None,
+        default=None,
         description="the busiest key of the busiest package: by page views, then devices, of the newest seven computed "
         "days, else of today; what a page shows until somebody chooses",
     )
@@ -171,9 +171,10 @@ class Server(BaseModel):
     """Whether a server answers."""
 
     is_reachable: bool = Field(description="whether it answers")
-    error: str | None = Field(None, description="why it does not, in its own words")
+    error: str | None = Field(default=None, description="why it does not, in its own words")
     clock_skew_seconds: float | None = Field(
-        None, description="by how much its clock is ahead of the asking process's, beyond the time the question took"
+        default=None,
+        description="by how much its clock is ahead of the asking process's, beyond the time the question took",
     )
 
 
@@ -181,7 +182,8 @@ class ValkeyServer(Server):
     """Whether Valkey answers, and can keep what it is given."""
 
     can_persist: bool | None = Field(
-        None, description="false where it cannot write its files, and refuses writes; null where that is not known"
+        default=None,
+        description="false where it cannot write its files, and refuses writes; null where that is not known",
     )
 
 
@@ -196,8 +198,8 @@ class DiskSpace(BaseModel):
 class ClickHouseServer(Server):
     """Whether ClickHouse answers, and how much room it has."""
 
-    version: str | None = Field(None, description="of the server")
-    disks: list[DiskSpace] = Field([], description="those that have a size")
+    version: str | None = Field(default=None, description="of the server")
+    disks: list[DiskSpace] = Field(default=[], description="those that have a size")
 
 
 class HealthProblem(BaseModel):
@@ -224,32 +226,38 @@ class LoopReport(BaseModel):
     period_seconds: float = Field(description="from one tick to the next")
     state: LoopState = Field(description="ok, failing, stale, late or never")
     problem: str | None = Field(description="what is wrong, an English sentence")
-    holder: str | None = Field(None, description="fence number and beginning of the token of the copy that ticks")
-    host: str | None = Field(None, description="where that copy runs")
-    last_tick_at: str | None = Field(None, description="start of the newest tick, good or not")
-    last_success_at: str | None = Field(None, description="start of the newest good tick")
-    lag_seconds: float | None = Field(None, description="from when the newest good tick was due to its end")
-    duration_seconds: float | None = Field(None, description="of the newest tick")
-    rows: int | None = Field(None, description="of the newest good tick: rows that it handled")
-    rows_are: RowsAre | None = Field(
-        None, description="what the rows are: new ones, those read again for today's figures, or unknown"
+    holder: str | None = Field(
+        default=None, description="fence number and beginning of the token of the copy that ticks"
     )
-    rows_per_second: float | None = Field(None, description="new rows per second; null where the rows are not new ones")
-    keys: int | None = Field(None, description="of the newest good tick: keys that it wrote")
+    host: str | None = Field(default=None, description="where that copy runs")
+    last_tick_at: str | None = Field(default=None, description="start of the newest tick, good or not")
+    last_success_at: str | None = Field(default=None, description="start of the newest good tick")
+    lag_seconds: float | None = Field(default=None, description="from when the newest good tick was due to its end")
+    duration_seconds: float | None = Field(default=None, description="of the newest tick")
+    rows: int | None = Field(default=None, description="of the newest good tick: rows that it handled")
+    rows_are: RowsAre | None = Field(
+        default=None, description="what the rows are: new ones, those read again for today's figures, or unknown"
+    )
+    rows_per_second: float | None = Field(
+        default=None, description="new rows per second; null where the rows are not new ones"
+    )
+    keys: int | None = Field(default=None, description="of the newest good tick: keys that it wrote")
     left_out: int | None = Field(
-        None, description="of the newest good tick: rows without package, server type or system"
+        default=None, description="of the newest good tick: rows without package, server type or system"
     )
     out_of_range: dict[str, int] | None = Field(
-        None, description="values outside their metric's range that were left out, by metric"
+        default=None, description="values outside their metric's range that were left out, by metric"
     )
     replaced_keys: int | None = Field(
-        None, description="keys in Valkey of a wrong type that were replaced, since the copy began"
+        default=None, description="keys in Valkey of a wrong type that were replaced, since the copy began"
     )
-    ticks: int | None = Field(None, description="good ticks of this copy")
-    skipped: int | None = Field(None, description="ticks that were left out because the one before took too long")
-    failures: int | None = Field(None, description="failed ticks of this copy")
-    consecutive_failures: int | None = Field(None, description="failed ticks since the last good one")
-    last_error: str | None = Field(None, description="of the newest failure")
+    ticks: int | None = Field(default=None, description="good ticks of this copy")
+    skipped: int | None = Field(
+        default=None, description="ticks that were left out because the one before took too long"
+    )
+    failures: int | None = Field(default=None, description="failed ticks of this copy")
+    consecutive_failures: int | None = Field(default=None, description="failed ticks since the last good one")
+    last_error: str | None = Field(default=None, description="of the newest failure")
 
 
 class Loops(BaseModel):
@@ -288,10 +296,10 @@ class Daily(BaseModel):
     dag_id: str = Field(description="the DAG that computes the days")
     days: list[DailyDay] | None = Field(description="null where the table cannot be asked")
     first_computed: str | None = Field(
-        None, description="the first day that was ever computed; null where there is none"
+        default=None, description="the first day that was ever computed; null where there is none"
     )
-    error: str | None = Field(None, description="why the table cannot be asked")
-    left_out_error: str | None = Field(None, description="why it is not known what was left out")
+    error: str | None = Field(default=None, description="why the table cannot be asked")
+    left_out_error: str | None = Field(default=None, description="why it is not known what was left out")
 
 
 class QueryCost(BaseModel):
@@ -311,7 +319,7 @@ class Queries(BaseModel):
     """The dearest first."""
 
     rows: list[QueryCost] | None = Field(description="null where ClickHouse cannot be asked")
-    error: str | None = Field(None, description="why it cannot be asked")
+    error: str | None = Field(default=None, description="why it cannot be asked")
 
 
 class Health(BaseModel):
