@@ -76,7 +76,7 @@ def test_a_gauge_of_the_service_is_sent_with_its_tag_and_for_statsd_with_it_in_i
     assert backend.sent == [
         ("gauge", "maxy.service.disk_free_ratio", 0.25, {"disk": "default"}),
         ("gauge", "maxy.service.default.disk_free_ratio", 0.25, None),
-        ("gauge", "maxy.service.days_not_cached", 2, {}),
+        ("gauge", "maxy.service.days_not_cached", 2, None),
     ]
     backend.broken = True
     AirflowAnnouncer().service_gauge("days_not_cached", 2)
