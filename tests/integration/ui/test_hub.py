@@ -84,6 +84,10 @@ def is_as_in_valkey(page: LivePage, valkey: Valkey, triple: Triple = KEY) -> boo
     for part, metrics in (("device", DEVICE_METRICS), ("page", PAGE_METRICS)):
         kept = valkey.hgetall(key_of(part, triple))
         figures = {metric: json.loads(kept[metric]) for metric in metrics} if kept else None
+        # An average that is kept as 0 was not measured.
+        figures = figures and {
+            metric: None if metric.endswith("_avg") and value == 0 else value for metric, value in figures.items()
+        }
         if shown[part] != {"updated_at": kept.get("updated_at"), "figures": figures}:
             return False
     for loop in SCATTER_NAMES:
