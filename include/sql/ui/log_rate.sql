@@ -2,6 +2,7 @@
 -- Source: maxy_app_total_log. Grain: one row per slot that has rows; the first slot, number 0, begins at since_ms.
 -- Safe to retry: reads only. Bounded: rows of the last minutes by the sorting key, one package and server type; rows that came
 --   in later than `log_tm_since_ms` allows are not there, nor repeats that were merged away.
+{% import "shared/names.sql" as names %}
 SELECT
     intDiv(toUnixTimestamp64Milli(reg_dt) - {since_ms:Int64}, {slot_ms:Int64}) AS slot,
     count() AS rows
@@ -9,7 +10,11 @@ FROM maxy_app_total_log
 WHERE log_tm >= {log_tm_since_ms:UInt64}
   AND reg_dt >= fromUnixTimestamp64Milli({since_ms:Int64})
   AND reg_dt < fromUnixTimestamp64Milli({until_ms:Int64})
+{% if is_rewritten %}
+  AND {{ names.written("toLowCardinality(ifNull(package_nm, ''))") }} = {package_nm:String}
+{% else %}
   AND package_nm = {package_nm:String}
+{% endif %}
   AND server_type = {server_type:UInt32}
 {% if leave_out_log_types %}
   AND log_type NOT IN {log_types:Array(UInt64)}

@@ -104,7 +104,8 @@ async def slots_from_clickhouse(sources: Sources, pair: Pair, until: datetime) -
             "most": slots,
             **({"log_types": left_out} if left_out else {}),
         },
-        structure={"leave_out_log_types": bool(left_out)},
+        # Only a name with this character may stand otherwise in the source (shared/names.sql).
+        structure={"leave_out_log_types": bool(left_out), "is_rewritten": "\ufffd" in pair[0]},
     )
     rows = dict(zip(result["slot"], result["rows"], strict=True))
     return [
