@@ -16,6 +16,8 @@ never replaces what was read later in Valkey, whatever clocks say.
   collectors.
 - `rollup` fails with "has no rows … but the partition holds": the source lost a day that was computed before.
   Restore the source, or run with `allow_empty` if the day really is empty.
+- `rollup` fails with "a check fails" or "no row passes the checks": what was computed cannot be right, so the day was left
+  as it is. Look at the source's rows, then clear the task; a retry alone would find the same.
 - `rollup` fails otherwise: the message has ClickHouse's error, the statement's place in `rollup.sql` and its query_id
   (see `system.query_log`). Clear the task once the cause is gone.
 - `check_…` fails: the day in the table is suspect, and Valkey still has what it had. The log names the check; clear
@@ -24,7 +26,11 @@ never replaces what was read later in Valkey, whatever clocks say.
 - `cache` warns that keys held another type: something else writes into our keys; they were replaced.
 - The day is in the table and not in Valkey: `make recache FROM=… TO=…` (the parameter `cache_only`: nothing is
   computed, so `rollup` and the checks are skipped). `cache` is skipped if the table has no row of the day.
-- A warning that rows were left out: a collector sends no package, server type or OS. Other keys are not affected.
+- A warning that rows were left out: a collector sends no package, server type or OS, or a name that is too long. Other
+  keys are not affected. The log, the Health page and `maxy_partition_report` name the worst of them.
+- A warning that values are out of range: phones send what no phone can have measured. The values are left out, the rows
+  count; the ranges are the variable `maxy_metric_ranges`.
+- A warning that rows fail a check: these keys are not in the day. The log has all their figures.
 - Days without a run (Airflow was down over midnight): `make backfill FROM=… TO=…`.
 """
 
@@ -139,6 +145,8 @@ with DAG(
         table=TABLE,
         partition_clause=f"stat_date = '{STAT_DATE}'",
         column_mapping={column: {"max": {"less_than": 2**63}} for column in COUNTS},
+        # The same rows would fail again.
+        retry_on_failure=False,
     )
     check_table = ClickHouseTableCheckOperator(
         task_id="check_table",
@@ -150,6 +158,7 @@ with DAG(
             "dau_within_mau": {"check_statement": f"countIf(NOT ({ROW_CHECKS['dau_within_mau']})) = 0"},
             "revisit_7d_within_dau": {"check_statement": f"countIf(NOT ({ROW_CHECKS['revisit_7d_within_dau']})) = 0"},
         },
+        retry_on_failure=False,
     )
     cache = ClickHouseToValkeyHashOperator(
         task_id="cache",

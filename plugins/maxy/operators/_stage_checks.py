@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -56,7 +57,10 @@ class StageChecks:
         self._run = run
         self._place = f"{table}, partition {partition}"
         self._stage = stage
-        self._parameters = {"partition_id": partition_id}
+        if not re.fullmatch(r"[0-9A-Za-z_-]*", partition_id):
+            raise ValueError(f"{partition_id!r} is not the id of a partition")
+        # As a literal and no parameter: the checks beside it may have a % that stands for itself.
+        self._partition_id = f"'{partition_id}'"
 
     def read_left_out(self, select: str, parameters: Mapping[str, Any] | None) -> list[LeftOut]:
         """Return what the SQL that filled the stage table left out: rows of cause, number and examples."""
@@ -81,10 +85,9 @@ class StageChecks:
             named = "; ".join(f"{cause.cause}: {cause.rows}, such as {cause.examples[0]}" for cause in failed)
             raise AirflowFailException(f"{self._place}: no row passes the checks, it is left as it is: {named}")
         self._run(
-            f"ALTER TABLE {self._stage} DELETE IN PARTITION ID %(partition_id)s WHERE NOT ({passes})"
+            f"ALTER TABLE {self._stage} DELETE IN PARTITION ID {self._partition_id} WHERE NOT ({passes})"
             " SETTINGS mutations_sync = 2",
             place="leave out the rows that fail a check",
-            parameters=self._parameters,
         )
         return causes
 
@@ -98,9 +101,8 @@ class StageChecks:
             return
         columns = ", ".join(f"ifNull(toBool({condition}), 0)" for condition in checks.values())
         found = self._run(
-            f"SELECT {columns} FROM {self._stage} WHERE _partition_id = %(partition_id)s",
+            f"SELECT {columns} FROM {self._stage} WHERE _partition_id = {self._partition_id}",
             place="checks of the partition",
-            parameters=self._parameters,
         )
         (results,) = found.rows
         failed = [f"{name}: {check}" for (name, check), holds in zip(checks.items(), results, strict=True) if not holds]
@@ -110,9 +112,8 @@ class StageChecks:
     def _failing(self, name: str, fails: str) -> LeftOut:
         found = self._run(
             f"SELECT *, count() OVER () FROM {self._stage}"
-            f" WHERE _partition_id = %(partition_id)s AND {fails} LIMIT {_NAMED_ROWS}",
+            f" WHERE _partition_id = {self._partition_id} AND {fails} LIMIT {_NAMED_ROWS}",
             place=f"row check {name!r}",
-            parameters=self._parameters,
         )
         rows = found.rows
         examples = [_name_row(found.names[:-1], row) for row in rows]
@@ -122,9 +123,8 @@ class StageChecks:
 
     def _count(self, condition: str) -> int:
         found = self._run(
-            f"SELECT countIf({condition}) FROM {self._stage} WHERE _partition_id = %(partition_id)s",
+            f"SELECT countIf({condition}) FROM {self._stage} WHERE _partition_id = {self._partition_id}",
             place="count the rows that pass the checks",
-            parameters=self._parameters,
         )
         return int(found.scalar)
 

@@ -222,6 +222,83 @@ class TestReplacePartition:
         done = run_task(replace_partition(warnings={"odd values": "SELECT countIf(value % 2) FROM {{ stage_table }}"}))
         assert done["warnings"] == {"odd values": 50}
 
+    def test_rows_that_fail_a_check_are_left_out_named_and_counted_and_the_others_are_published(
+        self, clickhouse: clickhouse_driver.Client, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        done = run_task(
+            replace_partition(
+                sql="INSERT INTO {{ stage_table }}"
+                " SELECT toDate(if(number = 5, '2026-11-21', %(day)s)), number FROM source",
+                row_checks={"is_small": "value < 80", "is_known": "nullIf(value, 7) >= 0", "holds": "true"},
+            )
+        )
+        # Row 5 is of another partition: neither published nor checked. Row 7's second check is NULL.
+        assert done["rows"] == 78
+        assert done["warnings"] == {
+            "rows that fail check is_small": 20,
+            "rows that fail check is_known": 1,
+            "rows that fail check holds": 0,
+        }
+        values = {value for (value,) in clickhouse.execute("SELECT value FROM target WHERE day = '2026-11-20'")}
+        assert values == set(range(80)) - {5, 7}
+        messages = [record.getMessage() for record in caplog.records if "fail check" in record.getMessage()]
+        assert len(messages) == 2
+        assert messages[0].count("day=2026-11-20, value=") == 10
+        assert "'day=2026-11-20, value=7'" in messages[1]
+        assert self.stage_tables(clickhouse) == []
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"checks": {"enough": "count() > 100"}}, r"enough: count\(\) > 100"),
+            ({"checks": {"fine": "count() = 100", "known": "max(nullIf(value, value)) > 0"}}, "known: max"),
+            ({"row_checks": {"impossible": "value > 1000"}}, "no row passes the checks.*impossible: 100, such as day="),
+            ({"row_checks": {"odd": "value % 2", "even": "value % 2 = 0"}}, "no row passes the checks"),
+        ],
+    )
+    def test_a_partition_that_is_wrong_as_a_whole_is_not_swapped_in_and_not_tried_again(
+        self, clickhouse: clickhouse_driver.Client, options: dict[str, Any], words: str
+    ) -> None:
+        run_task(replace_partition())
+        before = clickhouse.execute("SELECT * FROM target ORDER BY ALL")
+        with pytest.raises(AirflowFailException, match=f"target, partition 2026-11-20: .*{words}"):
+            run_task(replace_partition(**options))
+        assert clickhouse.execute("SELECT * FROM target ORDER BY ALL") == before
+        assert self.stage_tables(clickhouse) == []
+
+    def test_checks_see_the_rows_that_are_left(self, clickhouse: clickhouse_driver.Client) -> None:
+        done = run_task(
+            replace_partition(
+                row_checks={"is_small": "value < 80"}, checks={"all_small": "max(value) < 80 AND count() = 80"}
+            )
+        )
+        assert done["rows"] == 80
+
+    def test_what_was_left_out_is_reported_with_the_newest_run_last(self, clickhouse: clickhouse_driver.Client) -> None:
+        clickhouse.execute(
+            "CREATE TABLE report (table_name String, partition String, cause String, rows UInt64,"
+            " examples Array(String), reported_at DateTime64(3, 'UTC')) ENGINE = MergeTree ORDER BY reported_at"
+        )
+        left_out = (
+            "SELECT 'odd\\'s values' AS cause, countIf(value % 2), [toString(max(value)), '한 \\\\ \\'x\\'']"
+            " FROM {{ stage_table }}"
+            " UNION ALL SELECT 'none', 0, []"
+        )
+        report = {"report_table": "report"}
+        done = run_task(replace_partition(left_out=left_out, row_checks={"is_small": "value < 99"}, **report))
+        assert done["warnings"] == {"odd's values": 50, "none": 0, "rows that fail check is_small": 1}
+        found = clickhouse.execute("SELECT table_name, partition, cause, rows, examples FROM report ORDER BY cause")
+        assert found == [
+            ("target", "2026-11-20", "none", 0, []),
+            ("target", "2026-11-20", "odd's values", 50, ["99", "한 \\ 'x'"]),
+            ("target", "2026-11-20", "rows that fail check is_small", 1, ["day=2026-11-20, value=99"]),
+        ]
+        assert clickhouse.execute("SELECT uniqExact(reported_at) FROM report") == [(1,)]
+        # A run that leaves nothing out says so, and takes the place of the one before.
+        run_task(replace_partition(**report))
+        newest = "SELECT cause, rows FROM report WHERE reported_at = (SELECT max(reported_at) FROM report)"
+        assert clickhouse.execute(newest) == [("", 0)]
+
     def test_four_runs_at_once_leave_one_set_of_rows_and_readers_see_whole_partitions(
         self, clickhouse: clickhouse_driver.Client, clickhouse_server: Server
     ) -> None:
