@@ -16,8 +16,8 @@ never replaces what was read later in Valkey, whatever clocks say.
   collectors.
 - `rollup` fails with "has no rows … but the partition holds": the source lost a day that was computed before.
   Restore the source, or run with `allow_empty` if the day really is empty.
-- `rollup` fails with "a check fails" or "no row passes the checks": what was computed cannot be right, so the day was left
-  as it is. Look at the source's rows, then clear the task; a retry alone would find the same.
+- `rollup` fails with "a check fails" or "no row passes the checks": what was computed cannot be right, so the day was
+  left as it is. Look at the source's rows, then clear the task; a retry alone would find the same.
 - `rollup` fails otherwise: the message has ClickHouse's error, the statement's place in `rollup.sql` and its query_id
   (see `system.query_log`). Clear the task once the cause is gone.
 - `check_…` fails: the day in the table is suspect, and Valkey still has what it had. The log names the check; clear
