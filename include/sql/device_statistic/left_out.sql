@@ -11,7 +11,7 @@ FROM
 (
     SELECT
         toUInt64({{ count }}) AS number,
-        concat(package_nm, ' ', toString(server_type), ' ', os_type, ': ', toString(number)) AS name
+        concat(leftUTF8(package_nm, 80), ' ', toString(server_type), ' ', leftUTF8(os_type, 80), ': ', toString(number)) AS name
     FROM {{ stage_table }}
     WHERE stat_date = {{ date }} AND number > 0
 )
