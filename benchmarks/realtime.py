@@ -42,6 +42,7 @@ from benchmarks.realtime_straightforward import Plan, measure_straightforward
 from local.clickhouse.testing import running_server
 from local.sample_data.bulk import fill_access_history, fill_page_flow_day, fill_total_log_day
 from scripts.migrate import TtlDays, migrate
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -144,7 +145,7 @@ def servers() -> Iterator[Ports]:
     with (
         tempfile.TemporaryDirectory(prefix="maxy-bench-") as directory,
         running_server(Path(directory) / "clickhouse") as server,
-        ValkeyServer(data_dir=Path(directory) / "valkey") as valkey,
+        ValkeyServer(port=free_port(), data_dir=Path(directory) / "valkey") as valkey,
     ):
         migrate(
             host=server.host,

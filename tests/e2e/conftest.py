@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import urllib.request
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +17,10 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from local.settings import ADMIN_USER, LOOPBACK, VIEWER_USER, read_settings
+from local.settings import ADMIN_USER, VIEWER_USER, read_settings
 from local.stack import Progress, Stack
 from scripts.backfill import AirflowApi
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,23 +44,6 @@ REALTIME = {
     },
 }
 PORT_VARIABLES = ("CLICKHOUSE_PORT", "CLICKHOUSE_NATIVE_PORT", "VALKEY_PORT", "AIRFLOW_PORT")
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on.
-
-    They are below those that systems give to outgoing connections, so that none takes one while its server restarts.
-    """
-    with ExitStack() as sockets:
-        found: list[int] = []
-        for port in random.sample(range(15_000, 32_000), 1_000):
-            listener = sockets.enter_context(socket.socket())
-            with suppress(OSError):
-                listener.bind((LOOPBACK, port))
-                found.append(port)
-            if len(found) == count:
-                return found
-    raise AssertionError(f"of a thousand ports, fewer than {count} are free")
 
 
 def own_environment(local_dir: Path, **variables: str) -> dict[str, str]:

