@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -32,6 +33,10 @@ os.environ["AIRFLOW_VAR_MAXY_MAX_NAME_LENGTH"] = "300"
 # A developer's own servers must not be reached by a test.
 for _name in [name for name in os.environ if name.startswith(("CLICKHOUSE_", "VALKEY_", "AIRFLOW_CONN_", "MAXY_"))]:
     del os.environ[_name]
+
+# How long an example takes says something about the machine's load, not about the code: no test is timed.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_unconfigure() -> None:
