@@ -10,7 +10,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The interpreter outside the environment will not do: the stack's commands need what is installed in it.
 LOCAL := $(BIN)/python -m local
 
-.PHONY: help install lock run up stop down status logs seed feed backfill recache airflow report screenshots test lint typecheck format bench-daily bench-cardinality bench-backfill bench-realtime bench-clickhouse bench-pages soak soak-clickhouse test-faults clean distclean
+.PHONY: help install lock run up stop down status logs seed feed backfill recache airflow report screenshots test lint typecheck format bench-daily bench-cardinality bench-backfill bench-realtime bench-clickhouse bench-pages soak soak-clickhouse test-faults test-peers clean distclean
 
 help:
 	@echo "make run        install, start everything, load sample data, compute the last 7 days, show them, go live"
@@ -26,6 +26,7 @@ help:
 	@echo "make soak MINUTES=30   the live loops under traffic, kills and stalls; figures must be exact in the end"
 	@echo "make soak-clickhouse   the embedded ClickHouse under kills and under 24 clients"
 	@echo "make test-faults   clock steps, full disks, power cut, two commands at once [ARGS=disks]; needs root on Linux"
+	@echo "make test-peers   dlt, dbt and ibis on the embedded ClickHouse, in environments of their own [ARGS=dlt]"
 	@echo "make clean      stop, remove all data and caches; make distclean also the installed packages"
 
 install: $(STAMP)
@@ -122,6 +123,10 @@ soak-clickhouse: install
 # Faults of the machine on a stack of its own, in a mount namespace; prints a table, leaves nothing behind.
 test-faults: install
 	@PYTHONPATH=.:plugins $(BIN)/python -m tests.faults $(ARGS)
+
+# Tools that others wrote for ClickHouse. Installing them takes longer than a test may, so they are no part of `make test`.
+test-peers: install
+	@$(BIN)/python -m tests.peers $(ARGS)
 
 # Two processes on a small machine, since the end-to-end tests mostly wait; each has servers of its own.
 test: lint typecheck
