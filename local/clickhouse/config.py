@@ -60,6 +60,11 @@ class EngineFolders:
         """Where ``executable()`` finds its programs."""
         return self.data / "user_scripts"
 
+    @property
+    def user_defined(self) -> Path:
+        """Where the engine keeps the functions that were created, a file each; missing before the first."""
+        return self.data / "user_defined"
+
     def make(self) -> None:
         """Make those that are missing."""
         for folder in (self.user_files, self.user_scripts, self.backups):

@@ -21,8 +21,8 @@ _OBJECTS = (
     " WHERE engine IN ('Filesystem', 'SQLite', 'URL', 'DataLakeCatalog', 'Backup')",
     "SELECT 'TABLE', database, name, create_table_query FROM system.tables"
     " WHERE lower(database) NOT IN ('system', 'information_schema') AND NOT endsWith(engine, 'MergeTree')",
-    "SELECT 'FUNCTION', '', name, create_query FROM system.functions WHERE origin = 'SQLUserDefined'",
 )
+_FUNCTIONS = "SELECT 'FUNCTION', '', name, create_query FROM system.functions WHERE origin = 'SQLUserDefined'"
 
 
 def put_strays_aside(engine: Engine, *, is_walled: bool) -> list[str]:
@@ -43,7 +43,9 @@ def put_strays_aside(engine: Engine, *, is_walled: bool) -> list[str]:
 
 
 def _strays(engine: Engine) -> Iterator[tuple[str, str]]:
-    for sql in _OBJECTS:
+    # That table is filled with every function and its documentation first: 35 MB, which stay.
+    has_functions = engine.folders.user_defined.is_dir() and any(engine.folders.user_defined.iterdir())
+    for sql in (*_OBJECTS, *([_FUNCTIONS] if has_functions else [])):
         for line in engine.execute(f"{sql} FORMAT JSONCompactEachRow").splitlines():
             kind, database, name, definition = json.loads(line)
             try:
