@@ -124,7 +124,7 @@ soak-clickhouse: install
 test-faults: install
 	@PYTHONPATH=.:plugins $(BIN)/python -m tests.faults $(ARGS)
 
-# Tools that others wrote for ClickHouse. Installing them takes longer than a test may, so they are no part of `make test`.
+# Tools that others wrote for ClickHouse. They install half a gigabyte of their own, so they are no part of `make test`.
 test-peers: install
 	@$(BIN)/python -m tests.peers $(ARGS)
 

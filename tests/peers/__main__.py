@@ -1,8 +1,8 @@
 """Tools that others wrote for ClickHouse, on an embedded server of their own: `make test-peers`.
 
-Each peer is installed into an environment of its own, which takes a minute or more the first time, and carries out
-what its users do. What must come out is computed in plain Python. Prints what was checked, then a table; status 0 only
-when everything came out so. It leaves nothing behind but the environments, in tests/peers/.venv.
+Each peer is installed into an environment of its own, the first time, and carries out what its users do. What must
+come out is computed in plain Python. Prints what was checked, then a table; status 0 only when everything came out so.
+It leaves nothing behind but the environments, in tests/peers/.venv.
 """
 
 from __future__ import annotations
