@@ -77,6 +77,20 @@ async def read_own(command: Awaitable[_Answer], key: str) -> _Answer | None:
         raise type(error)(f"{error} ({key})") from error
 
 
+def own_answer(answer: Any, key: str) -> Any:
+    """Return what a pipeline has for one of a loop's own keys; None if the key has another type.
+
+    :param answer: of a pipeline that returns errors in the place of answers.
+    :param key: for errors.
+    :raises redis.RedisError: any other error that the answer is, naming the key.
+    """
+    if not isinstance(answer, Exception):
+        return answer
+    if is_wrong_type(answer):
+        return None
+    raise type(answer)(f"{answer} ({key})") from answer
+
+
 def is_wrong_type(answer: Any) -> bool:
     """Whether an answer or error of Valkey says that a key has another type."""
     return isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE")

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from maxy.realtime.lease import read_script
-from maxy.realtime.own_keys import is_wrong_type
+from maxy.realtime.own_keys import own_answer
 from maxy.valkey.text import decoded, utc_iso
 
 if TYPE_CHECKING:
@@ -99,12 +99,9 @@ class LoopStatus:
         :param key: for errors.
         :raises redis.RedisError: the error that the answer is, if it is another one.
         """
-        if isinstance(answer, Exception):
-            if is_wrong_type(answer):
-                return None
-            raise type(answer)(f"{answer} ({key})") from answer
+        fields = own_answer(answer, key)
         try:
-            return cls.from_texts({decoded(name): decoded(value) for name, value in answer.items()})
+            return cls.from_texts({decoded(name): decoded(value) for name, value in (fields or {}).items()})
         except UnicodeDecodeError:
             return None
 

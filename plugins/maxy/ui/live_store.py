@@ -1,15 +1,20 @@
-"""What the live loops keep in Valkey, read for the pages. Nothing here writes."""
+"""What the live loops keep in Valkey, read for the pages. Nothing here writes.
+
+Anybody can give a key another type. Such a key counts as absent until its loop writes it again, and hides no other one.
+"""
 
 from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from maxy.realtime.device import Device
 from maxy.realtime.loading_time import LoadingTime
 from maxy.realtime.log_meter import LogMeter
 from maxy.realtime.loop import loop_key
+from maxy.realtime.own_keys import own_answer
 from maxy.realtime.page import Page
 from maxy.realtime.response_time import ResponseTime
 from maxy.realtime.status import LoopStatus
@@ -49,6 +54,32 @@ Pair = tuple[str, int]
 Triple = tuple[str, int, str]
 
 
+@dataclass(frozen=True)
+class KeptHash:
+    """A hash of a loop's.
+
+    :param fields: empty where there is none.
+    :param wrong_key: its key, if that has another type.
+    """
+
+    fields: Mapping[str, str]
+    wrong_key: str | None = None
+
+
+@dataclass(frozen=True)
+class KeptPoints:
+    """A scatter of one package and server type.
+
+    :param members: with the times they came in (epoch ms).
+    :param meta: the hash beside it; None where there is none.
+    :param wrong_key: the key of either, if that has another type.
+    """
+
+    members: Sequence[tuple[bytes, float]]
+    meta: Mapping[str, str] | None
+    wrong_key: str | None = None
+
+
 class LiveStore:
     """Reads one installation's keys.
 
@@ -68,21 +99,20 @@ class LiveStore:
     async def keys(self, most: int) -> list[Key]:
         """Return the keys that the device and page loops keep, sorted; at most ``most + 1``."""
         pipeline = self._valkey.pipeline(transaction=False)
-        for loop in (Device, Page):
-            pipeline.zrange(f"{loop_key(self._settings.prefix, loop.name)}:keys", 0, most)
-        device, page = await pipeline.execute()
+        indexes = [f"{loop_key(self._settings.prefix, loop.name)}:keys" for loop in (Device, Page)]
+        for index in indexes:
+            pipeline.zrange(index, 0, most)
+        answers = await pipeline.execute(raise_on_error=False)
+        device, page = (own_answer(answer, index) or [] for index, answer in zip(indexes, answers, strict=True))
         found = {*_triples(self._device, device), *_triples(self._page, page)}
         every = [Key(package_nm=package, server_type=server, os_type=system) for package, server, system in found]
         return sorted(every, key=lambda key: (key.package_nm, key.server_type, key.os_type))[: most + 1]
 
     async def today(self, triples: Sequence[Triple]) -> list[tuple[LoopFigures, LoopFigures]]:
         """Return the device and the page figures of each key, all read in one step."""
-        pipeline = self._valkey.pipeline(transaction=False)
-        for triple in triples:
-            for template in (self._device, self._page):
-                pipeline.hgetall(_key(template, triple))
-        answers = iter(await pipeline.execute())
-        return [(_figures(next(answers), DEVICE_METRICS), _figures(next(answers), PAGE_METRICS)) for _ in triples]
+        templates = (self._device, self._page)
+        hashes = iter(await self._hashes([_key(template, triple) for triple in triples for template in templates]))
+        return [(_figures(next(hashes), DEVICE_METRICS), _figures(next(hashes), PAGE_METRICS)) for _ in triples]
 
     async def busiest(self, keys: Sequence[Key]) -> Key | None:
         """Return the busiest key of the busiest package: by today's page views, then devices; names decide between
@@ -104,32 +134,37 @@ class LiveStore:
 
         return min(keys, key=rank, default=None)
 
-    async def log_rates(self, pairs: Sequence[Pair]) -> list[dict[str, str]]:
-        """Return the log meter's newest hash of each pair; empty where there is none."""
-        pipeline = self._valkey.pipeline(transaction=False)
-        for pair in pairs:
-            pipeline.hgetall(_key(self._log_meter, pair))
-        return [_texts(answer) for answer in await pipeline.execute()]
+    async def log_rates(self, pairs: Sequence[Pair]) -> list[KeptHash]:
+        """Return the log meter's newest hash of each pair."""
+        return await self._hashes([_key(self._log_meter, pair) for pair in pairs])
 
-    async def points(self, loop: ScatterName, pair: Pair) -> tuple[list[tuple[bytes, float]], dict[str, str] | None]:
-        """Return a scatter's members with the times they came in (epoch ms), and the hash beside it."""
+    async def points(self, loop: ScatterName, pair: Pair) -> KeptPoints:
+        """Return a scatter's points, and the hash beside it."""
         key = _key(self._scatters[loop], pair)
         pipeline = self._valkey.pipeline(transaction=False)
         pipeline.zrange(key, 0, -1, withscores=True)
         pipeline.hgetall(f"{key}:meta")
-        members, meta = await pipeline.execute()
-        return members, _texts(meta) or None
+        found, beside = await pipeline.execute(raise_on_error=False)
+        members, meta = own_answer(found, key), _kept_hash(beside, f"{key}:meta")
+        return KeptPoints(members or [], meta.fields or None, key if members is None else meta.wrong_key)
 
     async def statuses(self) -> dict[str, LoopStatus | None]:
         """Return the status of each enabled loop."""
         pipeline = self._valkey.pipeline(transaction=False)
-        for loop in self._settings.loops:
-            pipeline.hgetall(loop_key(self._settings.prefix, loop.name))
-        answers = await pipeline.execute() if self._settings.loops else []
+        keys = {loop.name: loop_key(self._settings.prefix, loop.name) for loop in self._settings.loops}
+        for key in keys.values():
+            pipeline.hgetall(key)
+        answers = await pipeline.execute(raise_on_error=False) if keys else []
         return {
-            loop.name: LoopStatus.from_texts(_texts(answer))
-            for loop, answer in zip(self._settings.loops, answers, strict=True)
+            name: LoopStatus.from_answer(answer, key) for (name, key), answer in zip(keys.items(), answers, strict=True)
         }
+
+    async def _hashes(self, keys: Sequence[str]) -> list[KeptHash]:
+        pipeline = self._valkey.pipeline(transaction=False)
+        for key in keys:
+            pipeline.hgetall(key)
+        answers = await pipeline.execute(raise_on_error=False)
+        return [_kept_hash(answer, key) for key, answer in zip(keys, answers, strict=True)]
 
 
 def reports(
@@ -197,15 +232,20 @@ def _count(answer: object) -> int:
         return 0
 
 
+def _kept_hash(answer: Any, key: str) -> KeptHash:
+    fields = own_answer(answer, key)
+    return KeptHash({}, wrong_key=key) if fields is None else KeptHash(_texts(fields))
+
+
 def _texts(answer: Mapping[Any, Any]) -> dict[str, str]:
     # Names that are not valid UTF-8 are somebody else's.
     return {field.decode("utf-8", "replace"): value.decode("utf-8", "replace") for field, value in answer.items()}
 
 
-def _figures(answer: Mapping[Any, Any], metrics: Sequence[str]) -> LoopFigures:
-    texts = _texts(answer)
+def _figures(kept: KeptHash, metrics: Sequence[str]) -> LoopFigures:
+    texts = kept.fields
     if not texts:
-        return LoopFigures(updated_at=None, figures=None)
+        return LoopFigures(updated_at=None, figures=None, wrong_key=kept.wrong_key)
     return LoopFigures(
         updated_at=texts.get("updated_at"),
         figures={metric: measured(metric, _number(texts.get(metric))) for metric in metrics},

@@ -21,6 +21,9 @@ METRICS = (*DEVICE_METRICS, *PAGE_METRICS)
 #: Means in milliseconds. The table and Valkey keep 0 where nothing was measured.
 AVERAGES = tuple(metric for metric in METRICS if metric.endswith("_avg"))
 
+#: What ``wrong_key`` says.
+WRONG_KEY = "the key in Valkey, if it has another type than the loop's: it is absent until the loop writes it again"
+
 #: By metric; None where it is not known. Counts are whole; averages are milliseconds, None where nothing was measured.
 Figures = dict[str, float | int | None]
 
@@ -75,6 +78,7 @@ class LoopFigures(BaseModel):
     figures: Figures | None = Field(
         description="null where Valkey has nothing of the key; an average is null where nothing was measured"
     )
+    wrong_key: str | None = Field(default=None, description=WRONG_KEY)
 
 
 class Today(Key):
@@ -122,6 +126,7 @@ class Scatter(BaseModel):
     meta: dict[str, str] | None = Field(
         description="the loop's own notes on the key: last_saved_at, last_reg_dt, counts"
     )
+    wrong_key: str | None = Field(default=None, description=WRONG_KEY)
 
 
 class DayState(StrEnum):

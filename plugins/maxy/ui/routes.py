@@ -267,11 +267,12 @@ async def _busiest(sources: Sources, settings: PageSettings, known: list[Key]) -
 async def _scatter(found: Service, loop: ScatterName, pair: tuple[str, int]) -> str:
     settings = await found.sources.settings()
     async with found.sources.valkey() as valkey:
-        members, meta = await LiveStore(valkey, settings).points(loop, pair)
+        kept = await LiveStore(valkey, settings).points(loop, pair)
     points = PointSet(loop)
-    points.replace(members)
+    points.replace(kept.members)
     at = utc_iso(found.sources.clock.now())
-    return Scatter.model_construct(at=at, loop=loop, points=points.points(), meta=meta).model_dump_json()
+    answer = Scatter.model_construct(at=at, loop=loop, points=points.points(), meta=kept.meta, wrong_key=kept.wrong_key)
+    return answer.model_dump_json()
 
 
 async def _begun(events: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:

@@ -7,11 +7,11 @@ from abc import ABC, abstractmethod
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from maxy.realtime.log_meter import LogMeter
 from maxy.ui.log_rate import LogRateWindow, slots_from_clickhouse
-from maxy.ui.models import Points, ScatterName, Slot, Today
+from maxy.ui.models import WRONG_KEY, Points, ScatterName, Slot, Today
 from maxy.ui.points import PointSet
 from maxy.ui.sources import SourceUnavailable
 from maxy.valkey.text import utc_iso
@@ -29,6 +29,7 @@ class LogRateEvent(BaseModel):
 
     reset: bool
     slots: list[Slot]
+    wrong_key: str | None = Field(default=None, description=WRONG_KEY)
 
 
 class ScatterEvent(BaseModel):
@@ -39,6 +40,7 @@ class ScatterEvent(BaseModel):
     added: Points
     removed: list[int]
     meta: dict[str, str] | None
+    wrong_key: str | None = Field(default=None, description=WRONG_KEY)
 
 
 def event(name: str, data: BaseModel) -> bytes:
@@ -127,12 +129,16 @@ class LogRateTopic(Topic):
         self._pair = pair
         self._window = LogRateWindow()
         self._before: asyncio.Task[list[Slot]] | None = None
+        self._wrong_key: str | None = None
 
     async def read(self, store: LiveStore, statuses: Mapping[str, LoopStatus | None], now: datetime) -> bytes | None:
         """Read the newest tick. The time before the first one comes from ClickHouse, whenever it answers."""
         status = statuses.get(LogMeter.name)
         (answer,) = await store.log_rates([self._pair])
-        slot = self._window.tick(answer, status) if status is not None else None
+        # What a key of another type would have said is not known: no rows would be wrong.
+        slot = self._window.tick(answer.fields, status) if status is not None and answer.wrong_key is None else None
+        is_news = slot is not None or answer.wrong_key != self._wrong_key
+        self._wrong_key = answer.wrong_key
         if self._before is None:
             until = datetime.fromisoformat(slot.start) if slot is not None else now
             self._before = asyncio.ensure_future(self._slots_before(until))
@@ -142,14 +148,17 @@ class LogRateTopic(Topic):
             self._window.precede(self._before.result())
             self.changed()
             return self.snapshot()
-        if slot is None:
+        if not is_news:
             return None
         self.changed()
-        return event("log_rate", LogRateEvent(reset=False, slots=[slot]))
+        return self._event([slot] if slot is not None else [], reset=False)
 
     def everything(self) -> bytes:
         """Return all slots."""
-        return event("log_rate", LogRateEvent(reset=True, slots=self._window.slots()))
+        return self._event(self._window.slots(), reset=True)
+
+    def _event(self, slots: list[Slot], *, reset: bool) -> bytes:
+        return event("log_rate", LogRateEvent(reset=reset, slots=slots, wrong_key=self._wrong_key))
 
     async def _slots_before(self, until: datetime) -> list[Slot]:
         try:
@@ -173,11 +182,13 @@ class ScatterTopic(Topic):
         self._pair = pair
         self._points = PointSet(loop)
         self._meta: dict[str, str] | None = None
+        self._wrong_key: str | None = None
 
     async def read(self, store: LiveStore, statuses: Mapping[str, LoopStatus | None], now: datetime) -> bytes | None:
         """Read all points, and tell those that have come and gone."""
-        members, self._meta = await store.points(self._loop, self._pair)
-        added, removed = self._points.replace(members)
+        kept = await store.points(self._loop, self._pair)
+        self._meta, self._wrong_key = kept.meta, kept.wrong_key
+        added, removed = self._points.replace(kept.members)
         self.changed()
         return event("scatter", self._event(added, removed, reset=False))
 
@@ -187,4 +198,6 @@ class ScatterTopic(Topic):
 
     def _event(self, added: Points, removed: list[int], *, reset: bool) -> ScatterEvent:
         # Thousands of numbers, which this package has made itself.
-        return ScatterEvent.model_construct(loop=self._loop, reset=reset, added=added, removed=removed, meta=self._meta)
+        return ScatterEvent.model_construct(
+            loop=self._loop, reset=reset, added=added, removed=removed, meta=self._meta, wrong_key=self._wrong_key
+        )

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 # Long ago, so that no clock of a machine that runs this is behind it; the next day has begun in Seoul.
 NOW = datetime(2025, 6, 30, 23, 58, 30, 123456, tzinfo=UTC)
 SEOUL = "Asia/Seoul"
+NOTHING = {"updated_at": None, "figures": None, "wrong_key": None}
 ODD_NAMES = [
     "com.example.shop",
     "it's",
@@ -191,9 +192,9 @@ def test_a_key_that_valkey_does_not_know_has_no_figures(site: Any, loops: Loops)
 
     async def story(running: Site) -> None:
         today = await running.ask("today", package_nm="a", server_type=1, os_type="b")
-        assert (today["device"]["figures"]["visit"], today["page"]) == (5, {"updated_at": None, "figures": None})
+        assert (today["device"]["figures"]["visit"], today["page"]) == (5, NOTHING)
         today = await running.ask("today", package_nm="a", server_type=1, os_type="other")
-        assert (today["device"], today["page"]) == ({"updated_at": None, "figures": None},) * 2
+        assert (today["device"], today["page"]) == (NOTHING, NOTHING)
 
     in_site(site, story)
 

@@ -156,17 +156,6 @@ def test_an_empty_valkey_is_no_error(down: Any, valkey_server: ValkeyServer, loo
     down(story, valkey_server.port)
 
 
-def test_a_valkey_that_holds_something_else_is_said(down: Any, valkey_server: ValkeyServer, valkey: Any) -> None:
-    valkey.set("stats:realtime:shop:1:iOS", "a text")
-
-    async def story(running: Site) -> None:
-        (found,) = await answers(running, {"today": KEY})
-        assert found[0] == 503
-        assert "WRONGTYPE" in found[1]
-
-    down(story, valkey_server.port)
-
-
 def test_a_clickhouse_that_does_not_answer_is_given_up_in_time(
     down: Any, valkey_server: ValkeyServer, loops: Loops, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ import { setBanner } from "./banners.js";
 import { dayRuns, daysOf, formatRun } from "./day-runs.js";
 import { formatBytes, formatNumber, formatPercent, t } from "./i18n.js";
 import { isDown, reasonOf } from "./loop-reasons.js";
-import { sinceText } from "./staleness.js";
+import { isMild, sinceText } from "./staleness.js";
 
 /** What the API tells as problems, each with a banner of its own. */
 const TONES = {
@@ -33,7 +33,6 @@ export function showProblems({ error, valkey, clickhouse, loops, problems, daily
     .filter(({ state }) => state === "missing")
     .map(({ stat_date }) => stat_date)
     .sort();
-  const isAllLate = wrong.every(({ state }) => state === "late");
   const down = AIRFLOW_PARTS.filter((part) => isDown(runs.airflow, part));
   const banners = {
     settings: error && bad("health.settings", [error]),
@@ -52,7 +51,7 @@ export function showProblems({ error, valkey, clickhouse, loops, problems, daily
           "health.loops",
           wrong.map((loop) => sentence(loop, runs)),
         ),
-        tone: isAllLate ? "warn" : "bad",
+        tone: isMild(wrong) ? "warn" : "bad",
       },
     daily: clickhouse.is_reachable && daily.error && bad("health.daily", [daily.error]),
     missing: missing.length > 0 && { ...bad("health.missing", dayRuns(missing).map(formatRun)), tone: "warn" },

@@ -11,7 +11,7 @@ import { formatDay, formatTime, t } from "./i18n.js";
 import { markReady, startPage, whileVisible } from "./page.js";
 import { RateChart } from "./rate-chart.js";
 import { ScatterChart } from "./scatter-chart.js";
-import { loopsBanner, markSections } from "./staleness.js";
+import { loopsBanner, markSections, SHOWN } from "./staleness.js";
 import { recall, remember } from "./storage.js";
 import { LiveStream } from "./stream.js";
 import { Tiles } from "./tiles.js";
@@ -92,6 +92,7 @@ function chosen(choice) {
   tiles.forEach((group) => group.show(null));
   rate.clear();
   Object.values(scatters).forEach((scatter) => scatter.clear());
+  SHOWN.forEach((loop) => showWrongKey(loop, null));
   setBanner("empty", null);
   stream.open(choice);
 }
@@ -136,7 +137,9 @@ function showLoops({ error, loops }) {
 function showToday({ device, page }) {
   deviceTiles.show(device.figures);
   pageTiles.forEach((group) => group.show(page.figures));
-  const isEmpty = !device.figures && !page.figures;
+  showWrongKey("device", device.wrong_key);
+  showWrongKey("page", page.wrong_key);
+  const isEmpty = [device, page].every(({ figures, wrong_key }) => !figures && !wrong_key);
   setBanner("empty", isEmpty ? { tone: "info", text: t("live.empty"), items: [t("live.emptyWhy")] } : null);
   if (timezone) {
     setText(byId("today"), t("live.today", { day: formatDay(dayIn(serverNow(), timezone)), zone: timezone }));
@@ -146,8 +149,19 @@ function showToday({ device, page }) {
 
 function showRate(event) {
   rate.apply(event);
+  showWrongKey("log_meter", event.wrong_key);
 }
 
 function showScatter(event) {
   scatters[event.loop]?.apply(event);
+  showWrongKey(event.loop, event.wrong_key);
+}
+
+/** Say under a loop's title that its key is not the loop's. */
+function showWrongKey(loop, key) {
+  const place = document.querySelector(`[data-loop="${loop}"] [data-wrong-key]`);
+  if (place) {
+    place.hidden = !key;
+    setText(place, key ? t("live.wrongKey", { key }) : "");
+  }
 }

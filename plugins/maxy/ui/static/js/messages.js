@@ -107,9 +107,18 @@ export const MESSAGES = {
     "실행 중인 실시간 루프가 없어 실시간 값이 없습니다. realtime_… DAG의 일시 중지를 해제했는지, 트리거러가 실행 중인지 확인하세요. 자세한 내용은 상태 페이지에 있습니다.",
   ],
   "live.stale": ["These figures are not fresh:", "다음 값은 최신이 아닙니다:"],
+  "live.ageUnknown": ["These figures may not be fresh:", "다음 값은 최신이 아닐 수 있습니다:"],
   "live.late": ["These figures come late:", "다음 값은 늦게 반영되고 있습니다:"],
   "live.since": ["no update since {time}", "{time} 이후 갱신되지 않음"],
   "live.comesLate": ["comes late", "늦게 반영됨"],
+  "live.clockDiffers": [
+    "its last update lies in the future, so clocks differ and its age is not known",
+    "마지막 갱신 시각이 미래임: 서버 간 시계가 맞지 않아 얼마나 오래된 값인지 알 수 없음",
+  ],
+  "live.wrongKey": [
+    "In Valkey, {key} holds something else than what the loop writes there. It counts as absent until the loop writes it again.",
+    "Valkey의 {key} 키에 루프가 쓰지 않은 다른 형식의 값이 있습니다. 루프가 다시 쓸 때까지 값이 없는 것으로 처리합니다.",
+  ],
   "live.neverSeen": ["never updated", "한 번도 갱신되지 않음"],
   "loop.device.figures": ["Visits and devices", "방문과 기기"],
   "loop.page.figures": ["Pages and web vitals", "페이지와 웹 바이탈"],

@@ -6,7 +6,9 @@
 import { formatTime, t } from "./i18n.js";
 
 /** The loops whose figures are on the live page. */
-const SHOWN = ["device", "page", "log_meter", "loading_time", "response_time"];
+export const SHOWN = ["device", "page", "log_meter", "loading_time", "response_time"];
+/** States of loops that tick: how fresh their figures are, the sentence says. */
+const TICKS = ["late", "clock"];
 
 /**
  * What is wrong with the loops, as a banner.
@@ -22,13 +24,23 @@ export function loopsBanner(loops) {
   if (wrong.length === shown.length && wrong.every(({ state }) => state === "never")) {
     return { state: "never", tone: "bad", text: t("live.noLoops") };
   }
-  const isOld = wrong.some(({ state }) => state !== "late");
+  const isOld = !isMild(wrong);
+  const isLate = wrong.every(({ state }) => state === "late");
   return {
     state: "stale",
     tone: isOld ? "bad" : "warn",
-    text: t(isOld ? "live.stale" : "live.late"),
+    text: t(isOld ? "live.stale" : isLate ? "live.late" : "live.ageUnknown"),
     items: wrong.map(sentence),
   };
+}
+
+/**
+ * Whether all these loops tick, though something is wrong with them.
+ * @param {object[]} loops those that are not ok
+ * @returns {boolean}
+ */
+export function isMild(loops) {
+  return loops.every(({ state }) => TICKS.includes(state));
 }
 
 function sentence(loop) {
@@ -38,13 +50,16 @@ function sentence(loop) {
 }
 
 /**
- * Since when a loop's figures are old.
+ * Since when a loop's figures are old, or why that is not known.
  * @param {object} loop one that is not ok
  * @returns {string}
  */
 export function sinceText(loop) {
   if (loop.state === "late") {
     return t("live.comesLate");
+  }
+  if (loop.state === "clock") {
+    return t("live.clockDiffers");
   }
   // Neither by how much nor an age: with every tick, a screen reader would say it anew.
   return loop.last_success_at ? t("live.since", { time: formatTime(loop.last_success_at) }) : t("live.neverSeen");
