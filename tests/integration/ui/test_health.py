@@ -20,8 +20,7 @@ from maxy.operators.clickhouse import ClickHouseTemplateOperator
 from tests.integration.ui.site import DATABASE, PERIODS, Loops, running_site
 from tests.ports import free_port
 from tests.realtime_support import PREFIX, FakeClock
-from tests.support import package_environment, run_task
-from tests.waiting import wait_until
+from tests.support import break_snapshots, package_environment, run_task
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -281,16 +280,6 @@ def test_clickhouses_disks_and_both_clocks_are_told(site: Any, loops: Loops) -> 
         "ClickHouse": pytest.approx(60, abs=5),
         "Valkey": pytest.approx(60, abs=5),
     }
-
-
-def break_snapshots(valkey: Valkey, directory: Path) -> None:
-    """Have a snapshot fail, as on a full disk: a folder is in its place."""
-    name = valkey.config_get("dbfilename")["dbfilename"]
-    (directory / name).unlink(missing_ok=True)
-    (directory / name / "occupied").mkdir(parents=True)
-    valkey.config_set("save", "3600 1")
-    valkey.bgsave()
-    wait_until(lambda: valkey.info("persistence")["rdb_last_bgsave_status"] == "err", 20, "the snapshot has failed")
 
 
 def test_a_valkey_that_cannot_write_is_told_and_the_loops_are_still_read(

@@ -70,6 +70,7 @@ async function loadKeys() {
   try {
     const answer = await ask("keys");
     timezone = answer.timezone;
+    showDay();
     chooser.offer(answer);
     const noKeys = { tone: "info", text: t("live.noKeys") };
     setBanner("no-keys", answer.keys.length === 0 ? noKeys : null);
@@ -141,10 +142,15 @@ function showToday({ device, page }) {
   showWrongKey("page", page.wrong_key);
   const isEmpty = [device, page].every(({ figures, wrong_key }) => !figures && !wrong_key);
   setBanner("empty", isEmpty ? { tone: "info", text: t("live.empty"), items: [t("live.emptyWhy")] } : null);
+  showDay();
+  markReady();
+}
+
+/** Say which day the figures are of, whichever of figures and time zone came first. */
+function showDay() {
   if (timezone) {
     setText(byId("today"), t("live.today", { day: formatDay(dayIn(serverNow(), timezone)), zone: timezone }));
   }
-  markReady();
 }
 
 function showRate(event) {
