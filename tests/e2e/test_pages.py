@@ -480,6 +480,43 @@ def test_why_a_loop_stands_still_can_be_read_on_every_screen(viewer: AirflowUi, 
         assert viewer.complaints == []
 
 
+def test_a_clock_that_differs_and_a_key_of_another_type_are_said_in_their_place(
+    browser: Browser, viewer: AirflowUi, live: Live
+) -> None:
+    name, key = "device", ":".join((live.prefix, *KEY.values()))
+    with stopped_loop(live, name), live.valkey() as valkey:
+        status = f"{live.prefix}:loop:{name}"
+        wait_until(lambda: not valkey.exists(f"{status}:lease"), PATIENCE, "its copy has ended")
+        ahead = (datetime.now(live.zone) + timedelta(hours=1)).isoformat()
+        valkey.hset(status, mapping={"last_tick_at": ahead, "last_success_at": ahead})
+        valkey.delete(key)
+        valkey.rpush(key, "visit", 3)
+        frame = viewer.open("live", query(KEY))
+        banner = frame.locator('#banners [data-state="stale"]')
+        banner.wait_for()
+        assert "may not be fresh" in banner.inner_text()
+        section = frame.locator(f'[data-loop="{name}"]')
+        assert "clocks differ and its age is not known" in section.locator("[data-stale-badge]").inner_text()
+        assert key in section.locator("[data-wrong-key]").inner_text()
+        figures = shown(frame)
+        assert figures["visit"] is None
+        assert figures["pv"], "the other loop's figures are there"
+        assert frame.locator("[data-wrong-key]:visible").count() == 1
+        assert frame.locator('#banners [data-state="empty"]').count() == 0
+        told = said(viewer, "health", "loops")
+        assert f"{name} – clock differs: its last update lies in the future" in told
+        assert "no update since" not in told
+        with user(browser, live.stack, VIEWER_USER, locale="ko-KR") as korean:
+            assert f"{name} – 시계 불일치: 마지막 갱신 시각이 미래임" in said(korean, "health", "loops")
+        frame = viewer.open("live", query(KEY))
+        frame.locator("[data-wrong-key]:visible").wait_for()
+        picture(viewer, "live-wrong-key")
+    # The loop writes it again, on the page that was open all the while.
+    frame.locator("[data-wrong-key]:visible").wait_for(state="hidden", timeout=1000 * PATIENCE)
+    wait_until(lambda: agree(live, frame, KEY), PATIENCE, "the figures are back")
+    assert viewer.complaints == []
+
+
 def is_in_sight(part: Locator, table: Locator, width: int) -> bool:
     """Whether the whole width of a text is within what is shown of a table, and of the window."""
     part.scroll_into_view_if_needed()

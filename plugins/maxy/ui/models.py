@@ -229,7 +229,7 @@ class LoopReport(BaseModel):
     name: str = Field(description="the loop's")
     dag_id: str = Field(description="the DAG that runs it")
     period_seconds: float = Field(description="from one tick to the next")
-    state: LoopState = Field(description="ok, failing, stale, late or never")
+    state: LoopState = Field(description="ok, failing, stale, late, clock or never")
     problem: str | None = Field(description="what is wrong, an English sentence")
     holder: str | None = Field(
         default=None, description="fence number and beginning of the token of the copy that ticks"

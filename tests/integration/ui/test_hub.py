@@ -153,6 +153,7 @@ def test_a_tick_is_told_with_what_its_loop_writes_and_nothing_else(
         async with listening(running.hub, KEY) as page:
             await page.until(lambda: page.names().count("log_rate") == 2, "the time before the first tick is told")
             before = len(page.events)
+            loops.rate(KEY[:2], at(5), rows=3)
             loops.ticked(loop, at(5))
             await page.until(lambda: len(page.events) > before + len(told) - 1)
             # A state that changes ends the wait where nothing else is told.
@@ -274,21 +275,27 @@ def reads_of_a_story(tell: Any, loops: Loops, pages: list[Triple]) -> dict[tuple
     """Return what is read of Valkey when so many pages see three ticks of each loop."""
     read: dict[tuple[str, str], int] = {}
 
+    def tick(number: int) -> None:
+        # With rows: a tick without any would be told with the next one.
+        for pair in {triple[:2] for triple in pages}:
+            loops.rate(pair, at(5 * number), rows=7)
+        loops.all_ticked(at(5 * number))
+
     async def story(running: Site, clock: FakeClock) -> None:
-        loops.all_ticked(NOW)
+        tick(0)
         async with AsyncExitStack() as stack:
             shown = [await stack.enter_async_context(listening(running.hub, triple)) for triple in pages]
             for page in shown:
                 # The log rate is read until ClickHouse has told of the time before.
                 await page.until(lambda page=page: page.knows_all() and page.names().count("log_rate") > 1)
             running.commands.clear()
-            for tick in (1, 2, 3):
-                loops.all_ticked(at(5 * tick))
+            for number in (1, 2, 3):
+                tick(number)
                 for page in shown:
                     names = page.names
-                    await page.until(lambda names=names, tick=tick: names().count("response_time") > tick)
-                    await page.until(lambda names=names, tick=tick: names().count("today") > tick)
-                    await page.until(lambda names=names, tick=tick: names().count("log_rate") > tick + 1)
+                    await page.until(lambda names=names, number=number: names().count("response_time") > number)
+                    await page.until(lambda names=names, number=number: names().count("today") > number)
+                    await page.until(lambda names=names, number=number: names().count("log_rate") > number + 1)
             read.update(of_figures(running.commands))
 
     tell(story)
