@@ -13,7 +13,7 @@ from maxy.realtime.loop import loop_key
 from maxy.realtime.registry import BUILT_IN
 from tests.integration.ui.listener import LivePage, listening
 from tests.integration.ui.site import SCATTER_NAMES, Loops, Site, key_of
-from tests.realtime_support import PREFIX, FakeClock
+from tests.realtime_support import PREFIX, TYPES, FakeClock, spoil
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,23 +26,8 @@ TRIPLE = (*PAIR, "iOS")
 OTHER = (*PAIR, "Android")
 NAMES = ("package_nm", "server_type", "os_type")
 ASKED = dict(zip(NAMES, TRIPLE, strict=True))
-# Everything a key can hold.
-WRITE: dict[str, Callable[[Valkey, str], object]] = {
-    "string": lambda valkey, key: valkey.set(key, "{}"),
-    "list": lambda valkey, key: valkey.rpush(key, "visit", "3"),
-    "set": lambda valkey, key: valkey.sadd(key, "visit"),
-    "zset": lambda valkey, key: valkey.zadd(key, {"visit": 3}),
-    "hash": lambda valkey, key: valkey.hset(key, "visit", "3"),
-    "stream": lambda valkey, key: valkey.xadd(key, {"visit": "3"}),
-}
-NO_HASH = sorted(WRITE.keys() - {"hash"})
-NO_SORTED_SET = sorted(WRITE.keys() - {"zset"})
-
-
-def spoil(valkey: Valkey, key: str, kind: str) -> None:
-    """Give a key another type."""
-    valkey.delete(key)
-    WRITE[kind](valkey, key)
+NO_HASH = [kind for kind in TYPES if kind != "hash"]
+NO_SORTED_SET = [kind for kind in TYPES if kind != "zset"]
 
 
 def point(number: int) -> dict[str, Any]:
