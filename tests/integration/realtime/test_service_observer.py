@@ -17,6 +17,7 @@ from maxy.realtime.runner import LoopRunner
 from maxy.realtime.service_observer import ServiceObserver
 from maxy.realtime.status import LoopStatus
 from maxy.realtime.watch import Watch
+from tests.ports import free_port
 from tests.realtime_support import PREFIX, FakeClock, running_loop
 from tests.support import break_snapshots, make_tables
 
@@ -163,7 +164,7 @@ def test_a_valkey_that_refuses_writes_is_told_though_the_watch_cannot_tick(
             # Whoever lets the lease go writes.
             own.config_set("stop-writes-on-bgsave-error", "no")
 
-    with ValkeyServer(data_dir=tmp_path) as server:
+    with ValkeyServer(port=free_port(), data_dir=tmp_path) as server:
         own = redis.Redis(port=server.port, decode_responses=True)
         asyncio.run(run(server.port))
         own.close()
