@@ -486,15 +486,16 @@ def test_missing_and_strange_names_disturb_nobody(
         ("a%3A1", 2),
         ("{x}", 0),
         ("café ☕", 4_294_967_295),
-        ("x" * 3000, 1),
+        ("x" * 300, 1),
         ("'\\", 1),
     ]
+    too_long: list[Key] = [("x" * 301, 1), ("x" * 3000, 1)]
 
     async def story(running: RunningLoop) -> None:
         await running.tick(NOW)
-        table.insert([(key, later(1)) for key in [*missing, *strange, *strange]])
+        table.insert([(key, later(1)) for key in [*missing, *too_long, *strange, *strange]])
         result = await running.tick(later(5))
-        assert (result.rows, result.left_out, result.keys) == (20, 6, 7)
+        assert (result.rows, result.left_out, result.keys) == (22, 8, 7)
         reader = Reader()
         await reader.read(running)
         assert reader.total == dict.fromkeys(strange, 2)

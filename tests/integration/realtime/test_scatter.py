@@ -24,6 +24,7 @@ from maxy.realtime.lease import LeaseLost
 from maxy.realtime.loading_time import LoadingTime
 from maxy.realtime.response_time import ResponseTime
 from maxy.valkey.keys import escaped
+from tests.oracle import written_name
 from tests.realtime_support import PREFIX, TYPES, RunningLoop, copy_of, examples, running_loop, spoil
 from tests.support import make_tables
 
@@ -740,19 +741,19 @@ def test_names_cannot_make_two_keys_one(table: Table, shown: Shown, running: Run
     ticks(running, NOW)
     model = Model(source)
     model.tick(NOW, table.rows)
-    assert shown.points() == model.points()
+    assert shown.points() == {(written_name(name), server): points for (name, server), points in model.points().items()}
     assert all(point["package_nm"] == key[0] for key, points in shown.by_key().items() for _, point in points)
 
 
-def test_packages_that_are_no_text_are_told_apart(table: Table, shown: Shown, running: Running) -> None:
-    for last in ("01", "02"):
-        table.insert_expressions(package_nm=f"unhex('61FF{last}')", device_id=f"'{last}'")
+def test_packages_that_are_no_text_are_written_by_one_rule(table: Table, shown: Shown, running: Running) -> None:
+    for package in ("61FF01", "61FE02", "61FFFE62"):
+        table.insert_expressions(package_nm=f"unhex('{package}')", device_id=f"'{package}'")
     ticks(running, NOW)
     ticks(running, NOW + TICK)
-    assert shown.client.zcard(f"{table.source.prefix}a".encode() + b"\xff\x01:1") == 1
+    assert shown.client.zcard(f"{table.source.prefix}a\ufffd\ufffd:1") == 2
     assert {key: len(points) for key, points in shown.by_key().items()} == {
-        ("a\udcff\x01", 1): 1,
-        ("a\udcff\x02", 1): 1,
+        ("a\ufffd\ufffd", 1): 2,
+        ("a\ufffdb", 1): 1,
     }
 
 
@@ -776,14 +777,31 @@ def test_bytes_that_are_no_text_are_replaced(table: Table, shown: Shown, running
 
 def test_numbers_stay_numbers(table: Table, shown: Shown, running: Running, source: Source) -> None:
     largest = {"page_end_tm": 2**64 - 1} if source is LOADING else {"response_size": 2**64 - 1, "request_size": 0}
-    table.insert(seconds(-1), value=2**32 - 1, **largest)
+    table.insert(seconds(-1), value=3_600_000, **largest)
     ticks(running, NOW)
     [(_, point)] = shown.by_key()[A]
     for name, value in largest.items():
         assert point[name] == value
-    assert point[source.value] == 2**32 - 1
+    assert point[source.value] == 3_600_000
     assert isinstance(point[source.identity[0]], int)
     assert (point["log_type"], point["server_type"]) == (source.log_type, 1)
+
+
+def test_values_out_of_range_are_no_points_and_are_counted(
+    table: Table, shown: Shown, running: Running, source: Source
+) -> None:
+    for value in (2**32 - 1, 3_600_001, 3_600_000, 500):
+        table.insert(seconds(-1), value=value)
+    table.insert(seconds(-1), key=(None, 1), value=2**32 - 1)
+    first, second = ticks(running, NOW, NOW + TICK)
+    assert sorted(point[source.value] for _, point in shown.by_key()[A]) == [500, 3_600_000]
+    # Of this copy, since its start; a row that is looked at again is no news.
+    assert first.out_of_range == second.out_of_range == {source.loop.name: 2}
+    assert (first.left_out, second.left_out) == (1, 0)
+    table.insert(seconds(4), value=4_000_000)
+    # Another copy counts from its own start.
+    [third] = ticks(running, NOW + TICK)
+    assert third.out_of_range == {source.loop.name: 1}
 
 
 def test_rows_without_a_dimension_are_counted(table: Table, shown: Shown, running: Running) -> None:
