@@ -798,9 +798,9 @@ def test_values_out_of_range_are_no_points_and_are_counted(
     # Of this copy, since its start; a row that is looked at again is no news.
     assert first.out_of_range == second.out_of_range == {source.loop.name: 2}
     assert (first.left_out, second.left_out) == (1, 0)
-    table.insert(seconds(4), value=4_000_000)
+    table.insert(seconds(8), value=4_000_000)
     # Another copy counts from its own start.
-    [third] = ticks(running, NOW + TICK)
+    [third] = ticks(running, NOW + 2 * TICK)
     assert third.out_of_range == {source.loop.name: 1}
 
 
