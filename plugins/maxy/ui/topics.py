@@ -39,7 +39,7 @@ class ScatterEvent(BaseModel):
     reset: bool
     added: Points
     removed: list[int]
-    meta: dict[str, str] | None
+    meta: Mapping[str, str] | None
     wrong_key: str | None = Field(default=None, description=WRONG_KEY)
 
 
@@ -181,7 +181,7 @@ class ScatterTopic(Topic):
         self._loop = loop
         self._pair = pair
         self._points = PointSet(loop)
-        self._meta: dict[str, str] | None = None
+        self._meta: Mapping[str, str] | None = None
         self._wrong_key: str | None = None
 
     async def read(self, store: LiveStore, statuses: Mapping[str, LoopStatus | None], now: datetime) -> bytes | None:
