@@ -39,7 +39,7 @@ class ScatterEvent(BaseModel):
     reset: bool
     added: Points
     removed: list[int]
-    meta: Mapping[str, str] | None
+    meta: dict[str, str] | None
     wrong_key: str | None = Field(default=None, description=WRONG_KEY)
 
 
