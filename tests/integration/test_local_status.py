@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import socketserver
 import struct
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -255,13 +257,10 @@ def test_an_error_that_no_part_expects_is_a_line(tmp_path: Path, monkeypatch: py
 
 def test_a_part_whose_clock_differs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = stack_at(tmp_path, "valkey")
-    before = stack.valkey.process.identity()
-    assert before is not None
-    monkeypatch.setattr(stack.valkey, "read_clock", lambda: before.started_at() - 3600)
+    monkeypatch.setattr(stack.valkey, "read_clock", lambda: time.time() - 3600)
 
     (warning,) = stack.warnings()
-    assert warning.startswith("the clock of valkey is 3,6")
-    assert warning.endswith(" s behind this machine's")
+    assert re.fullmatch(r"the clock of valkey is 3,(59|60)\d\.\d s behind this machine's", warning)
 
 
 def test_up_ends_with_the_parts_own_words(

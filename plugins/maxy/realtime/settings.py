@@ -269,7 +269,7 @@ class RealtimeSettings:
             raise ValueError(f"{where}: expected a JSON object")
         known = {
             # Each end of a run costs Airflow a run, two task starts and some seconds without ticks.
-            "deadline_minutes": Option(360.0, number_from(5, 43_200)),
+            "deadline_minutes": Option(360.0, number_from(1, 43_200)),
             "enabled": Option(None, lambda value: None if value is None else tuple(names(value))),
             "own_loops": Option({}, _class_paths),
             "loops": Option({}, _objects),
