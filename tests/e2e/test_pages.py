@@ -538,7 +538,7 @@ def test_the_health_page_tells_of_every_loop_and_leads_to_its_log(viewer: Airflo
 
     def states() -> dict[str, str]:
         rows: list[tuple[str, str]] = frame.locator("#loops tbody").evaluate(
-            "body => [...body.rows].map(row => [row.dataset.loop, row.dataset.state])"
+            "body => [...body.rows].filter(row => row.dataset.loop).map(row => [row.dataset.loop, row.dataset.state])"
         )
         return dict(rows)
 
