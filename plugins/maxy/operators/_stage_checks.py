@@ -76,16 +76,21 @@ class StageChecks:
         :param checks: conditions on single rows, by name; one that is NULL is not fulfilled.
         :raises AirflowFailException: if no row would be left: then it is not the rows that are wrong.
         """
-        causes = [self._failing(name, f"NOT ifNull(toBool({condition}), 0)") for name, condition in checks.items()]
+        if not checks:
+            return []
+        passes = {name: f"ifNull(toBool({condition}), 0)" for name, condition in checks.items()}
+        passes_all = " AND ".join(passes.values())
+        # All in one look: as a rule none fails.
+        *failing, passing = self._count([*(f"NOT {holds}" for holds in passes.values()), passes_all])
+        causes = [self._failing(name, passes[name], rows) for name, rows in zip(checks, failing, strict=True)]
         failed = [cause for cause in causes if cause.rows]
         if not failed:
             return causes
-        passes = " AND ".join(f"ifNull(toBool({condition}), 0)" for condition in checks.values())
-        if not self._count(passes):
+        if not passing:
             named = "; ".join(f"{cause.cause}: {cause.rows}, such as {cause.examples[0]}" for cause in failed)
             raise AirflowFailException(f"{self._place}: no row passes the checks, it is left as it is: {named}")
         self._run(
-            f"ALTER TABLE {self._stage} DELETE IN PARTITION ID {self._partition_id} WHERE NOT ({passes})"
+            f"ALTER TABLE {self._stage} DELETE IN PARTITION ID {self._partition_id} WHERE NOT ({passes_all})"
             " SETTINGS mutations_sync = 2",
             place="leave out the rows that fail a check",
         )
@@ -109,24 +114,26 @@ class StageChecks:
         if failed:
             raise AirflowFailException(f"{self._place}: a check fails, it is left as it is: {'; '.join(failed)}")
 
-    def _failing(self, name: str, fails: str) -> LeftOut:
+    def _failing(self, name: str, holds: str, rows: int) -> LeftOut:
+        if not rows:
+            return LeftOut(f"rows that fail check {name}", 0)
         found = self._run(
-            f"SELECT *, count() OVER () FROM {self._stage}"
-            f" WHERE _partition_id = {self._partition_id} AND {fails} LIMIT {_NAMED_ROWS}",
+            f"SELECT * FROM {self._stage}"
+            f" WHERE _partition_id = {self._partition_id} AND NOT {holds} LIMIT {_NAMED_ROWS}",
             place=f"row check {name!r}",
         )
-        rows = found.rows
-        examples = [_name_row(found.names[:-1], row) for row in rows]
-        cause = LeftOut(f"rows that fail check {name}", int(rows[0][-1]) if rows else 0, examples)
+        cause = LeftOut(f"rows that fail check {name}", rows, [_name_row(found.names, row) for row in found.rows])
         _log_left_out(cause)
         return cause
 
-    def _count(self, condition: str) -> int:
+    def _count(self, conditions: Sequence[str]) -> list[int]:
+        columns = ", ".join(f"countIf({condition})" for condition in conditions)
         found = self._run(
-            f"SELECT countIf({condition}) FROM {self._stage} WHERE _partition_id = {self._partition_id}",
-            place="count the rows that pass the checks",
+            f"SELECT {columns} FROM {self._stage} WHERE _partition_id = {self._partition_id}",
+            place="count the rows that fail a check",
         )
-        return int(found.scalar)
+        (counts,) = found.rows
+        return list(map(int, counts))
 
 
 def write_report(run: RunStatement, report_table: str, *, table: str, partition: str, left_out: list[LeftOut]) -> None:
@@ -150,5 +157,5 @@ def _log_left_out(cause: LeftOut) -> None:
 
 
 def _name_row(names: Sequence[str], row: Sequence[Any]) -> str:
-    named = ", ".join(f"{name}={value!s}" for name, value in zip(names, row, strict=False))
+    named = ", ".join(f"{name}={value!s}" for name, value in zip(names, row, strict=True))
     return named if len(named) <= _NAMED_CHARACTERS else f"{named[:_NAMED_CHARACTERS]}…"

@@ -179,7 +179,7 @@ class HashLoop(Loop):
 
     def _rows(self, result: Columns) -> tuple[list[str], list[tuple[str | None, ...]], list[int], TickResult]:
         """Return the keys, the values of each, a mark that tells whether they have changed, and the rows' numbers."""
-        complete = result[IS_COMPLETE] if IS_COMPLETE in result.names else [1] * len(result)
+        complete = _complete(result)
         counts = result[ROWS] if ROWS in result.names else [1] * len(result)
         left_out = sum(count for count, kept in zip(counts, complete, strict=True) if not kept)
         names = [*self._template.columns, *self.metrics]
@@ -198,7 +198,7 @@ class HashLoop(Loop):
 
     def _out_of_range(self, result: Columns, tick: Tick) -> dict[str, int]:
         """Return how many values of the keys were left out, by metric, and warn of them."""
-        complete = result[IS_COMPLETE] if IS_COMPLETE in result.names else [1] * len(result)
+        complete = _complete(result)
         columns = {metric: list(compress(result[f"{metric}_out"], complete)) for metric in self.ranged_metrics}
         counts = {metric: total for metric, column in columns.items() if (total := sum(column))}
         if counts:
@@ -213,6 +213,11 @@ class HashLoop(Loop):
         key, _ = Counter(keys).most_common(1)[0]
         rows = [row[: len(self._template.columns)] for other, row in zip(keys, values, strict=True) if other == key]
         raise ValueError(f"{self.name}: {len(rows)} rows of the result have the key {key!r}: {rows[0]}, {rows[1]}")
+
+
+def _complete(result: Columns) -> Sequence[int]:
+    """Return for each row whether it has all dimensions."""
+    return result[IS_COMPLETE] if IS_COMPLETE in result.names else [1] * len(result)
 
 
 def log_hashes(environment: LoopEnvironment, groups: Sequence[HashGroup]) -> None:
