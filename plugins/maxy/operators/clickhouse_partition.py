@@ -127,7 +127,7 @@ class ClickHouseReplacePartitionOperator(ClickHouseTemplateOperator):
             table=self.table,
             stage=stage,
             partition=self.partition,
-            partition_id=self._partition_id(session, context, stage),
+            partition_id=self._look_at_partition(session, context, stage)[0],
         )
         left_out = checks.read_left_out(self.left_out, self._parameters) if self.left_out else []
         left_out += checks.leave_out_rows(self.row_checks)
@@ -207,36 +207,25 @@ class ClickHouseReplacePartitionOperator(ClickHouseTemplateOperator):
             f"{self.table}: the source has no rows for {self.partition} and nothing is written yet: nothing to do"
         )
 
-    def _partition_id(self, session: ClickHouseSession, context: Context, name: str) -> str:
-        """Return the id of the partition in a table; empty if it has no row there."""
-        database, _, table = name.rpartition(".")
-        found = self.run_statement(
-            session,
-            context,
-            """
-            SELECT any(partition_id) FROM system.parts
-            WHERE active AND table = %(table)s AND partition = %(partition)s
-              AND database = if(%(database)s = '', currentDatabase(), %(database)s)
-            """,
-            place=f"find {name}'s partition",
-            parameters={"database": database, "table": table, "partition": self.partition},
-        )
-        return str(found.scalar)
-
     def _rows_in_partition(self, session: ClickHouseSession, context: Context, name: str) -> int:
+        return self._look_at_partition(session, context, name)[1]
+
+    def _look_at_partition(self, session: ClickHouseSession, context: Context, name: str) -> tuple[str, int]:
+        """Return the id of the partition in a table, empty if it has no row there, and how many rows it has."""
         database, _, table = name.rpartition(".")
         found = self.run_statement(
             session,
             context,
             """
-            SELECT sum(rows) FROM system.parts
+            SELECT any(partition_id), sum(rows) FROM system.parts
             WHERE active AND table = %(table)s AND partition = %(partition)s
               AND database = if(%(database)s = '', currentDatabase(), %(database)s)
             """,
             place=f"count {name}'s rows",
             parameters={"database": database, "table": table, "partition": self.partition},
         )
-        return int(found.scalar)
+        ((partition_id, rows),) = found.rows
+        return str(partition_id), int(rows)
 
     def _count_warnings(self, session: ClickHouseSession, context: Context) -> dict[str, int]:
         counts = {}
