@@ -70,7 +70,7 @@ FROM
 {%- endfor %}
         -- Divided at the very end: two spellings of one name are two rows until here.
 {%- for name in page_averages %}
-        sum(by_key.{{ name }}_sum) / greatest(sum(by_key.{{ name }}_rows), 1) AS {{ name }}_avg,
+        sum(by_key.{{ name }}_sum) / greatest(sum(by_key.{{ name }}_values) - {{ name }}_out, 1) AS {{ name }}_avg,
 {%- endfor %}
         sum(by_key.pv) AS pv,
 {%- for name in history_metrics + page_counts + page_averages %}
@@ -103,7 +103,7 @@ FROM
 {%- endfor %}
 {%- for name in page_averages %}
             0. AS {{ name }}_sum,
-            toUInt64(0) AS {{ name }}_rows,
+            toUInt64(0) AS {{ name }}_values,
 {%- endfor %}
             toUInt64(0) AS pv,
 {%- for name in history_metrics %}
@@ -115,9 +115,9 @@ FROM
         FROM
         (
             SELECT
-                {{ names.written("toLowCardinality(package_nm)") }} AS package,
+                {{ names.written("package_nm") }} AS package,
                 server_type AS server,
-                {{ names.written("toLowCardinality(os_type)") }} AS os,
+                {{ names.written("os_type") }} AS os,
                 sum(visit_cnt) AS visit_of_device,
                 sum(install_cnt) AS install_of_device,
                 sum(login_cnt) AS login_of_device
@@ -150,9 +150,9 @@ FROM
         FROM
         (
             SELECT
-                {{ names.written("toLowCardinality(package_nm)") }} AS package,
+                {{ names.written("package_nm") }} AS package,
                 server_type AS server,
-                {{ names.written("toLowCardinality(os_type)") }} AS os,
+                {{ names.written("os_type") }} AS os,
                 groupBitOr(bitShiftLeft(toUInt32(1), day - log_date)) AS days_seen
             FROM maxy_device_access_history
             WHERE log_date BETWEEN day - 29 AND day
@@ -176,7 +176,7 @@ FROM
 {%- endfor %}
 {%- for name in page_averages %}
             toFloat64({{ ranges.sum_within("flow." ~ name, metric[name], name in unsigned) }}),
-            {{ ranges.count_within("flow." ~ name, metric[name], name in unsigned) }},
+            count(flow.{{ name }}),
 {%- endfor %}
             count(),
             {% for name in history_metrics %}0, {% endfor %}

@@ -11,8 +11,10 @@
 WITH
     {day:Date} AS today
 SELECT
-    {{ names.makes_a_key("by_key.package", max_name_length) }}
-        AND {{ names.makes_a_key("by_key.os", max_name_length) }} AS is_complete,
+    {{ names.all_of([
+        names.makes_a_key("by_key.package", max_name_length),
+        names.makes_a_key("by_key.os", max_name_length),
+    ]) }} AS is_complete,
     if(is_complete, by_key.package, '') AS package_nm,
     if(is_complete, by_key.server, 0) AS server_type,
     if(is_complete, by_key.os, '') AS os_type,
@@ -45,9 +47,9 @@ FROM
     FROM
     (
         SELECT
-            {{ names.written("toLowCardinality(history.package_nm)") }} AS package,
+            {{ names.written("history.package_nm") }} AS package,
             history.server_type AS server,
-            {{ names.written("toLowCardinality(history.os_type)") }} AS os,
+            {{ names.written("history.os_type") }} AS os,
             sum(visit_cnt) AS visits_of_device,
             sum(install_cnt) AS installs_of_device,
             sum(login_cnt) AS logins_of_device
@@ -72,9 +74,9 @@ FROM
     FROM
     (
         SELECT
-            {{ names.written("toLowCardinality(history.package_nm)") }} AS package,
+            {{ names.written("history.package_nm") }} AS package,
             history.server_type AS server,
-            {{ names.written("toLowCardinality(history.os_type)") }} AS os,
+            {{ names.written("history.os_type") }} AS os,
             groupBitOr(bitShiftLeft(toUInt32(1), today - log_date)) AS days_seen
         FROM maxy_device_access_history AS history
         WHERE log_date BETWEEN today - 29 AND today

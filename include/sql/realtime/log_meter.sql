@@ -7,9 +7,9 @@ SELECT 0 AS is_complete, '' AS package, 0 AS server, -1 AS slot, 0 AS rows, toUn
 
 UNION ALL
 
-WITH {{ names.written("toLowCardinality(ifNull(log.package_nm, ''))") }} AS name
+WITH {{ names.written("ifNull(log.package_nm, '')") }} AS name
 SELECT
-    isNotNull(log.server_type) AND {{ names.makes_a_key("name", max_name_length) }} AS is_complete,
+    {{ names.all_of(["isNotNull(log.server_type)", names.makes_a_key("name", max_name_length)]) }} AS is_complete,
     if(is_complete, name, '') AS package,
     if(is_complete, assumeNotNull(log.server_type), 0) AS server,
     intDiv(toUnixTimestamp64Milli(reg_dt), {slot_ms:Int64}) AS slot,

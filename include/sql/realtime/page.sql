@@ -8,11 +8,14 @@
 -- FINAL makes a row that was delivered twice one row. Averages are made of sums and counts at the very end.
 {% import "shared/names.sql" as names %}
 {% import "shared/ranges.sql" as ranges %}
-{% set metrics = ["crash_count", "error_count", "js_error_count", "log_count", "intervaltime", "lcp", "ttfb", "fcp", "inp"] %}
+{% set averages = ["intervaltime", "lcp", "ttfb", "fcp", "inp"] %}
+{% set metrics = ["crash_count", "error_count", "js_error_count", "log_count"] + averages %}
 SELECT
-    by_key.has_server_type
-        AND {{ names.makes_a_key("by_key.package", max_name_length) }}
-        AND {{ names.makes_a_key("by_key.os", max_name_length) }} AS is_complete,
+    {{ names.all_of([
+        "by_key.has_server_type",
+        names.makes_a_key("by_key.package", max_name_length),
+        names.makes_a_key("by_key.os", max_name_length),
+    ]) }} AS is_complete,
     if(is_complete, by_key.package, '') AS package_nm,
     if(is_complete, by_key.server, 0) AS server_type,
     if(is_complete, by_key.os, '') AS os_type,
@@ -20,11 +23,9 @@ SELECT
     sum(by_key.errors) AS error_count,
     sum(by_key.js_errors) AS js_error_count,
     sum(by_key.logs) AS log_count,
-    sum(by_key.intervaltime_sum) / greatest(sum(by_key.intervaltime_rows), 1) AS intervaltime_avg,
-    sum(by_key.lcp_sum) / greatest(sum(by_key.lcp_rows), 1) AS lcp_avg,
-    sum(by_key.ttfb_sum) / greatest(sum(by_key.ttfb_rows), 1) AS ttfb_avg,
-    sum(by_key.fcp_sum) / greatest(sum(by_key.fcp_rows), 1) AS fcp_avg,
-    sum(by_key.inp_sum) / greatest(sum(by_key.inp_rows), 1) AS inp_avg,
+{%- for name in averages %}
+    sum(by_key.{{ name }}_sum) / greatest(sum(by_key.{{ name }}_values) - {{ name }}_out, 1) AS {{ name }}_avg,
+{%- endfor %}
     sum(by_key.pages) AS pv,
 {%- for name in metrics %}
     sum(by_key.{{ name }}_out) AS {{ name }}_out,
@@ -44,11 +45,9 @@ FROM
         {{ ranges.sum_within("flow.error_count", metric_ranges.error_count, true) }} AS errors,
         {{ ranges.sum_within("flow.js_error_count", metric_ranges.js_error_count, true) }} AS js_errors,
         {{ ranges.sum_within("flow.log_count", metric_ranges.log_count, true) }} AS logs,
-        {{ ranges.sum_within("flow.intervaltime", metric_ranges.intervaltime, true) }} AS intervaltime_sum,
-        {{ ranges.count_within("flow.intervaltime", metric_ranges.intervaltime, true) }} AS intervaltime_rows,
-{%- for name in ["lcp", "ttfb", "fcp", "inp"] %}
-        {{ ranges.sum_within("flow." ~ name, metric_ranges[name]) }} AS {{ name }}_sum,
-        {{ ranges.count_within("flow." ~ name, metric_ranges[name]) }} AS {{ name }}_rows,
+{%- for name in averages %}
+        {{ ranges.sum_within("flow." ~ name, metric_ranges[name], name == "intervaltime") }} AS {{ name }}_sum,
+        count(flow.{{ name }}) AS {{ name }}_values,
 {%- endfor %}
 {%- for name in metrics %}
         {{ ranges.count_outside("flow." ~ name, metric_ranges[name], loop.index <= 5) }} AS {{ name }}_out{{ "" if loop.last else "," }}
@@ -75,16 +74,10 @@ FROM
         errors,
         js_errors,
         logs,
-        intervaltime_sum,
-        intervaltime_rows,
-        lcp_sum,
-        lcp_rows,
-        ttfb_sum,
-        ttfb_rows,
-        fcp_sum,
-        fcp_rows,
-        inp_sum,
-        inp_rows,
+{%- for name in averages %}
+        {{ name }}_sum,
+        {{ name }}_rows + {{ name }}_out,
+{%- endfor %}
 {%- for name in metrics %}
         {{ name }}_out{{ "" if loop.last else "," }}
 {%- endfor %}

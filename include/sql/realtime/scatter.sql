@@ -13,7 +13,7 @@ SELECT
     arraySort(groupUniqArray(identity))[{caps:Array(UInt32)}[any(band) + 1]] AS threshold
 {% else %}
 SELECT
-    isNotNull(server) AND {{ names.makes_a_key("package", max_name_length) }} AS is_complete,
+    {{ names.all_of(["isNotNull(server)", names.makes_a_key("package", max_name_length)]) }} AS is_complete,
     package AS package_name,
     ifNull(server, 0) AS server_number,
     band,
@@ -27,7 +27,7 @@ SELECT
 FROM
 (
     SELECT
-        {{ names.written("toLowCardinality(ifNull(source.package_nm, ''))") }} AS package,
+        {{ names.written("ifNull(source.package_nm, '')") }} AS package,
         source.server_type AS server,
         multiIf({% block value %}{% endblock %} < {normal_from:UInt32}, 0, {{ self.value() }} <= {normal_to:UInt32}, 1, 2) AS band,
         cityHash64(package, source.server_type, band) AS pair,

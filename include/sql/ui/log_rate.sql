@@ -11,7 +11,7 @@ WHERE log_tm >= {log_tm_since_ms:UInt64}
   AND reg_dt >= fromUnixTimestamp64Milli({since_ms:Int64})
   AND reg_dt < fromUnixTimestamp64Milli({until_ms:Int64})
 {% if is_rewritten %}
-  AND {{ names.written("toLowCardinality(ifNull(package_nm, ''))") }} = {package_nm:String}
+  AND {{ names.written("ifNull(package_nm, '')") }} = {package_nm:String}
 {% else %}
   AND package_nm = {package_nm:String}
 {% endif %}
