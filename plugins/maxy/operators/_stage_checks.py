@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from maxy.hooks.clickhouse import StatementResult
+    from maxy.operators._partitions import Partition, RunStatement
 
 _log = logging.getLogger(__name__)
 
 # Rows that are named with all their values, and how much of each is shown.
 _NAMED_ROWS = 10
 _NAMED_CHARACTERS = 600
-
-
-class RunStatement(Protocol):
-    """Runs one statement of a task."""
-
-    def __call__(
-        self, statement: str, *, place: str, parameters: Mapping[str, Any] | None = None
-    ) -> StatementResult: ...
 
 
 @dataclass(frozen=True)
@@ -49,18 +40,15 @@ class StageChecks:
     :param run: runs a statement.
     :param table: the target's name, for messages.
     :param stage: the stage table.
-    :param partition: the partition's value, for messages.
-    :param partition_id: names the partition in the stage table; empty if it has no row there.
+    :param partition: the partition.
     """
 
-    def __init__(self, run: RunStatement, *, table: str, stage: str, partition: str, partition_id: str) -> None:
+    def __init__(self, run: RunStatement, *, table: str, stage: str, partition: Partition) -> None:
         self._run = run
-        self._place = f"{table}, partition {partition}"
+        self._place = f"{table}, partition {partition.value}"
         self._stage = stage
-        if not re.fullmatch(r"[0-9A-Za-z_-]*", partition_id):
-            raise ValueError(f"{partition_id!r} is not the id of a partition")
         # As a literal and no parameter: the checks beside it may have a % that stands for itself.
-        self._partition_id = f"'{partition_id}'"
+        self._partition_id = f"'{partition.id}'"
 
     def read_left_out(self, select: str, parameters: Mapping[str, Any] | None) -> list[LeftOut]:
         """Return what the SQL that filled the stage table left out: rows of cause, number and examples."""

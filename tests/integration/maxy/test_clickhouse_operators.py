@@ -227,6 +227,7 @@ class TestReplacePartition:
     ) -> None:
         done = run_task(
             replace_partition(
+                other_partitions="drop",
                 sql="INSERT INTO {{ stage_table }}"
                 " SELECT toDate(if(number = 5, '2026-11-21', %(day)s)), number FROM source",
                 row_checks={"is_small": "value < 80", "is_known": "nullIf(value, 7) >= 0", "holds": "true"},
