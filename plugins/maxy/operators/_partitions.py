@@ -99,7 +99,7 @@ def read_partition_key(run: RunStatement, table: str) -> PartitionKey:
         raise AirflowFailException(
             f"{table}: its engine is {engine}, which has no partitions that can be swapped; a MergeTree table is needed"
         )
-    if not expression:
+    if expression in ("", "tuple()"):
         raise AirflowFailException(f"{table}: it is not partitioned; a table with PARTITION BY is needed")
     described = run(
         f"DESCRIBE TABLE (SELECT untuple(_partition_value) FROM {table})", place=f"types of {table}'s partitions"

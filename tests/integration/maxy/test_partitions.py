@@ -199,6 +199,7 @@ def test_a_value_that_is_none_is_refused_before_anything_is_computed(
     ("statement", "words"),
     [
         ("CREATE TABLE target (d Date) ENGINE = MergeTree ORDER BY d", "it is not partitioned"),
+        ("CREATE TABLE target (d Date) ENGINE = MergeTree PARTITION BY tuple() ORDER BY d", "it is not partitioned"),
         ("CREATE TABLE target (d Date) ENGINE = Log", "its engine is Log"),
         ("CREATE TABLE target (d Date) ENGINE = Memory", "its engine is Memory"),
         ("CREATE VIEW target AS SELECT today() AS d", "its engine is View"),
