@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseNotifier, Variable
 from airflow.sdk.module_loading import import_string  # type: ignore[attr-defined]
 
+from maxy._addresses import hide_addresses
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -51,7 +53,17 @@ def notify_configured(context: Context) -> None:
     """
     configured = Variable.get(_SETTING, default="")
     if configured:
-        _notifier(configured)(context)
+        _notifier(configured)(_without_addresses(context))
+
+
+def _without_addresses(context: Context) -> Context:
+    """Return a context whose exception names no server; it stays as it is where it names none anyway."""
+    text = str(context.get("exception", ""))
+    hidden = hide_addresses(text)
+    if hidden == text:
+        return context
+    changed: Any = {**context, "exception": hidden}
+    return changed  # type: ignore[no-any-return]
 
 
 def _notifier(configured: str) -> BaseNotifier:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from maxy._addresses import hide_addresses
 from maxy.realtime.device import Device
 from maxy.realtime.loading_time import LoadingTime
 from maxy.realtime.log_meter import LogMeter
@@ -185,12 +186,16 @@ def _report(
     said: dict[str, Any] = {} if status is None else dict(vars(status))
     for instant in ("last_tick_at", "last_success_at"):
         said[instant] = utc_iso(said[instant]) if said.get(instant) else None
+    # Whoever may see the page need not know where the servers are.
+    if status is not None:
+        said["last_error"] = hide_addresses(status.last_error)
+    problem = None if health.problem is None else hide_addresses(health.problem)
     own = {
         "name": loop.name,
         "dag_id": f"realtime_{loop.name}",
         "period_seconds": loop.settings.period_seconds,
         "state": health.state,
-        "problem": "its status cannot be read" if statuses is None else health.problem,
+        "problem": "its status cannot be read" if statuses is None else problem,
         # Enough to tell two copies apart; with the whole token one could write in the holder's name.
         "holder": said["holder"][:_SHOWN_OF_HOLDER] if status is not None else None,
         "rows_are": _ROWS_ARE.get(loop.name),

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from redis import RedisError
 
+from maxy._addresses import hide_addresses
 from maxy.hooks.asynchronous import clickhouse_address, valkey_client
 from maxy.hooks.environment import CLICKHOUSE_HTTP_CONN_ID, VALKEY_CONN_ID
 from maxy.realtime.clickhouse import ClickHouseReader
@@ -60,7 +61,7 @@ class SourceUnavailable(Exception):
     """Valkey, ClickHouse or a setting could not be asked.
 
     :param source: which one, for people.
-    :param reason: the error in its own words, with secrets masked.
+    :param reason: the error in its own words, with secrets masked and without addresses of servers.
     """
 
     def __init__(self, source: str, reason: str) -> None:
@@ -193,7 +194,7 @@ async def _telling(source: str, failures: tuple[type[Exception], ...]) -> AsyncI
     except failures as error:
         told = str(error).split("Stack trace:")[0].strip() or "no answer in time"
         reason = f"{type(error).__name__}: {told}"
-        raise SourceUnavailable(source, str(redact(reason))[:_LONGEST_ERROR]) from error
+        raise SourceUnavailable(source, hide_addresses(str(redact(reason)))[:_LONGEST_ERROR]) from error
 
 
 def _page_settings() -> PageSettings:
