@@ -100,15 +100,20 @@ def test_a_good_tick_is_counted_timed_and_measured(backend: Backend) -> None:
     assert with_tags(backend) == [
         ("incr", "maxy.realtime.ticks", 1),
         ("timing", "maxy.realtime.tick", 250.0),
+        ("gauge", "maxy.realtime.blocked_seconds", 0.0),
         ("gauge", "maxy.realtime.rows", 1200),
         ("gauge", "maxy.realtime.keys", 33),
     ]
-    assert len(backend.sent) == 8
+    assert len(backend.sent) == 10
 
 
 def test_a_failed_tick_is_counted_as_such_and_leaves_the_last_good_ones_figures(backend: Backend) -> None:
-    AirflowAnnouncer().observer("page").ticked(status(consecutive_failures=1))
-    assert with_tags(backend) == [("incr", "maxy.realtime.failures", 1), ("timing", "maxy.realtime.tick", 250.0)]
+    AirflowAnnouncer().observer("page").ticked(status(consecutive_failures=1, blocked_seconds=4.5))
+    assert with_tags(backend) == [
+        ("incr", "maxy.realtime.failures", 1),
+        ("timing", "maxy.realtime.tick", 250.0),
+        ("gauge", "maxy.realtime.blocked_seconds", 4.5),
+    ]
 
 
 def test_metrics_are_set_up_once_in_the_process_that_sends_them(

@@ -256,7 +256,8 @@ def test_loop_that_returns_something_else_is_told_so(result: Any) -> None:
     scene = Scene(lambda number: result if number == 0 else None, seconds=10)
     assert scene.run() == (1, 1)
     error = scene.lease.statuses[0]["last_error"]
-    assert error == f"TypeError: tick() must return a TickResult, not {type(result).__name__}"
+    place = f"(loop fake, class {__name__}.FakeLoop)"
+    assert error == f"TypeError: tick() must return a TickResult, not {type(result).__name__} {place}"
 
 
 def test_tick_after_a_failed_one_has_a_new_fence_number() -> None:
@@ -488,14 +489,16 @@ def test_status_says_how_the_loop_fares() -> None:
             "period_seconds": "5.000", "holder": "1:me", "host": "here",
             "last_tick_at": "2026-03-01T12:00:00.000000Z", "last_success_at": "2026-03-01T12:00:00.000000Z",
             "lag_seconds": "1.500", "duration_seconds": "1.500", "rows": "7", "keys": "3", "left_out": "2",
-            "out_of_range": '{"lcp": 4}', "replaced_keys": "0",
+            "out_of_range": '{"lcp": 4}', "replaced_keys": "0", "blocked_seconds": "1.500",
+            "held_up_by": "", "held_up_seconds": "0.000",
             "ticks": "1", "skipped": "0", "failures": "0", "consecutive_failures": "0", "last_error": "",
         },
         {
             "period_seconds": "5.000", "holder": "1:me", "host": "here",
             "last_tick_at": "2026-03-01T12:00:05.000000Z", "last_success_at": "2026-03-01T12:00:05.000000Z",
             "lag_seconds": "6.500", "duration_seconds": "6.500", "rows": "7", "keys": "3", "left_out": "2",
-            "out_of_range": '{"lcp": 4}', "replaced_keys": "0",
+            "out_of_range": '{"lcp": 4}', "replaced_keys": "0", "blocked_seconds": "6.500",
+            "held_up_by": "", "held_up_seconds": "0.000",
             "ticks": "2", "skipped": "0", "failures": "0", "consecutive_failures": "0", "last_error": "",
         },
     ]  # fmt: skip
@@ -512,7 +515,8 @@ def test_status_keeps_what_was_out_of_range() -> None:
     assert read is not None
     assert (read.out_of_range, read.replaced_keys) == ({"lcp": 4, "inp": 1}, 2)
     # The copy of a version that did not write them.
-    del texts["out_of_range"], texts["replaced_keys"]
+    for name in ("out_of_range", "replaced_keys", "blocked_seconds", "held_up_by", "held_up_seconds"):
+        del texts[name]
     read = LoopStatus.from_texts(texts)
     assert read is not None
     assert (read.out_of_range, read.replaced_keys) == ({}, 0)

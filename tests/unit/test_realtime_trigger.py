@@ -296,6 +296,32 @@ def test_only_a_watch_is_watched_itself(calls: Calls, monkeypatch: pytest.Monkey
     assert alerts == [("watch", False)]
 
 
+class Listing(Watch):
+    """A watch that only asks which loops there are."""
+
+    seen: ClassVar[list[list[str]]] = []
+    between: ClassVar[Any] = None
+
+    async def tick(self, tick: Tick) -> TickResult:
+        self.seen.append(sorted(await self._names()))
+        self.between()
+        return TickResult()
+
+
+def test_a_running_watch_asks_the_variable_at_each_tick(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    def set_variable(**content: Any) -> None:
+        monkeypatch.setenv("AIRFLOW_VAR_MAXY_REALTIME", json.dumps(content))
+
+    own = {"own_loops": {"orders": "shop.loops.Orders"}}
+    changes = iter([{"enabled": ["page", "orders", "watch"], **own}, {"enabled": ["orders", "watch"], **own}, {}])
+    Listing.seen.clear()
+    monkeypatch.setattr(Listing, "between", staticmethod(lambda: set_variable(**next(changes))))
+    set_variable(enabled=["page", "watch"])
+    run(trigger(loop=f"{__name__}.Listing", settings={"watched": ["page"]}, seconds=170))
+    # The class of a new loop need not be there for that.
+    assert Listing.seen == [["page"], ["orders", "page"], ["orders"]]
+
+
 # --- How it ends otherwise
 
 

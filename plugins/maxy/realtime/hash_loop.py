@@ -10,6 +10,7 @@ from datetime import timedelta
 from itertools import compress
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from maxy.realtime import contract
 from maxy.realtime.clock import to_ms
 from maxy.realtime.loop import Loop, TickResult, is_loop_key
 from maxy.realtime.own_keys import read_own
@@ -112,7 +113,7 @@ class HashLoop(Loop):
 
     async def tick(self, tick: Tick) -> TickResult:
         """Compute the figures and write what has changed."""
-        figures = await self.figures(tick)
+        figures = await contract.columns(self, self.figures(tick))
         keys, values, marks, result = self._rows(figures)
         self._check_distinct(keys, values)
         if self._rewritten_at is None:

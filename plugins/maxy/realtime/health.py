@@ -34,6 +34,8 @@ class LoopState(StrEnum):
     STALE = "stale"
     #: Its ticks end long after they were due.
     LATE = "late"
+    #: Its ticks block the thread of all loops.
+    BLOCKING = "blocking"
     #: Its status is of the future, so nothing can be said of its age.
     CLOCK = "clock"
 
@@ -58,12 +60,14 @@ class HealthLimits:
     :param stale_seconds: seconds without a good tick, at the least.
     :param failures: failed ticks in a row.
     :param lag_periods: periods by which ticks end late.
+    :param blocked_seconds: for which a tick blocks the thread of all loops.
     """
 
     stale_periods: float
     stale_seconds: float
     failures: int
     lag_periods: float
+    blocked_seconds: float = 1.0
 
     @classmethod
     def from_settings(cls, settings: LoopSettings | Mapping[str, Any]) -> HealthLimits:
@@ -73,37 +77,52 @@ class HealthLimits:
             stale_seconds=settings["stale_seconds"],
             failures=settings["failures"],
             lag_periods=settings["lag_periods"],
+            blocked_seconds=settings["blocked_seconds"],
         )
 
-    def judge(self, status: LoopStatus | None, now: datetime) -> LoopHealth:
-        """Say how a loop fares.
+    def judge(self, status: LoopStatus | None, now: datetime, *, held_up_seconds: float = 0.0) -> LoopHealth:
+        """Say how a loop fares. For what another loop has made it late by, it is in no trouble.
 
         :param status: as it stands in Valkey; None if there is none.
+        :param held_up_seconds: for which other loops have blocked its thread since its last good tick.
         """
         if status is None:
             return LoopHealth(LoopState.NEVER, "has never ticked")
+        blocks = self._blocks(status)
         error = f": {status.last_error}" if status.last_error else ""
+        also = f"; {blocks}" if blocks else ""
         if status.consecutive_failures >= self.failures:
-            return LoopHealth(LoopState.FAILING, f"{status.consecutive_failures} ticks failed in a row{error}")
+            return LoopHealth(LoopState.FAILING, f"{status.consecutive_failures} ticks failed in a row{error}{also}")
         if (ahead := _seconds_ahead(status, now)) > _CLOCK_TOLERANCE_SECONDS:
             return LoopHealth(
                 LoopState.CLOCK,
                 f"its status is {ahead:.0f} s ahead of the clock here: the clock of its host ({status.host}) and this"
                 f" one differ, or one was set{error}",
             )
-        if self.is_stale(status, now):
+        if self.is_stale(status, now, held_up_seconds=held_up_seconds):
             since = utc_iso(status.last_success_at) if status.last_success_at else "its start"
-            return LoopHealth(LoopState.STALE, f"no good tick since {since}{error}")
-        if status.lag_seconds > self.lag_periods * status.period_seconds:
+            return LoopHealth(LoopState.STALE, f"no good tick since {since}{error}{also}")
+        if blocks:
+            return LoopHealth(LoopState.BLOCKING, blocks)
+        if status.lag_seconds - status.held_up_seconds > self.lag_periods * status.period_seconds:
             return LoopHealth(LoopState.LATE, f"its ticks end {status.lag_seconds:.1f} s after they are due")
         return LoopHealth(LoopState.OK)
 
-    def is_stale(self, status: LoopStatus | None, now: datetime) -> bool:
-        """Whether a loop has had no good tick for long, or ever."""
+    def is_stale(self, status: LoopStatus | None, now: datetime, *, held_up_seconds: float = 0.0) -> bool:
+        """Whether a loop has had no good tick for long, or ever.
+
+        :param held_up_seconds: for which other loops have blocked its thread since its last good tick.
+        """
         if status is None or status.last_success_at is None:
             return True
-        limit = timedelta(seconds=max(self.stale_seconds, self.stale_periods * status.period_seconds))
-        return now - status.last_success_at > limit
+        limit = max(self.stale_seconds, self.stale_periods * status.period_seconds) + held_up_seconds
+        return now - status.last_success_at > timedelta(seconds=limit)
+
+    def _blocks(self, status: LoopStatus) -> str:
+        """Return what is to be said of a loop that blocks the others; nothing if it does not."""
+        if status.blocked_seconds <= self.blocked_seconds:
+            return ""
+        return f"it blocked the thread of all loops for {status.blocked_seconds:.1f} s in one tick"
 
 
 def _seconds_ahead(status: LoopStatus, now: datetime) -> float:

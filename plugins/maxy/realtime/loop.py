@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from maxy.realtime.loop_log import LoopLog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
@@ -45,6 +45,8 @@ class LoopEnvironment:
     :param settings: the loop's own settings.
     :param announcer: reaches people; None where nobody listens.
     :param log: what the loop logs goes through it, so that the log stays bounded.
+    :param watched_loops: returns the names of the loops that are to be watched, as the settings say at that moment. For
+        the watch; None where nobody can tell.
     """
 
     clickhouse: ClickHouseReader
@@ -55,6 +57,7 @@ class LoopEnvironment:
     settings: LoopSettings
     announcer: Announcer | None = None
     log: LoopLog = field(default_factory=LoopLog)
+    watched_loops: Callable[[], Awaitable[Sequence[str]]] | None = None
 
 
 @dataclass(frozen=True)

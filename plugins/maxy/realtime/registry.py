@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from maxy.realtime.loop import Loop
 from maxy.realtime.row_rules import ROW_OPTIONS
-from maxy.realtime.settings import LoopSettings
+from maxy.realtime.settings import LoopSettings, names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,6 +45,8 @@ def loop_class(path: str) -> type[Loop]:
     missing = [*sorted(found.__abstractmethods__), *(part for part in _MUST_HAVE if not hasattr(found, part))]
     if missing:
         raise ValueError(f"{path!r} is not a whole live loop: its class lacks {', '.join(missing)}")
+    if inspect.iscoroutinefunction(found.reset):
+        raise ValueError(f"{path!r}: reset() must be written with def, not async def: it is called, not awaited")
     return found
 
 
@@ -72,8 +74,8 @@ def enabled_loops(
     :param row_rules: values of ``maxy.realtime.row_rules.ROW_OPTIONS``, for each loop that has these options.
     :raises ValueError: naming the setting that is wrong, or a class that is not there.
     """
-    names = realtime.names(built_in)
-    for name, path in names.items():
+    enabled = realtime.names(built_in)
+    for name, path in enabled.items():
         found = _loop_class(name, path, realtime)
         where = f"{realtime.where}.loops.{name}"
         given = dict(realtime.loops.get(name, {}))
@@ -85,7 +87,7 @@ def enabled_loops(
                 f" the variable maxy_{own_rules[0]} sets it for all"
             )
         given |= {option: value for option, value in (row_rules or {}).items() if option in found.options}
-        others = [other for other in names if other != name]
+        others = [other for other in enabled if other != name]
         if _WATCHED in found.options:
             given.setdefault(_WATCHED, others)
         settings = LoopSettings.from_json(
@@ -103,6 +105,23 @@ def enabled_loops(
                 f"{', '.join(others)}"
             )
         yield EnabledLoop(name, path, inspect.cleandoc(found.__doc__ or ""), settings)
+
+
+def watched_loops(realtime: RealtimeSettings, built_in: Mapping[str, str], watch: str) -> list[str]:
+    """Return the names of the loops that a watch looks at; no class is imported.
+
+    :param watch: the watch's own name.
+    :raises ValueError: naming the setting that is wrong.
+    """
+    others = [name for name in realtime.names(built_in) if name != watch]
+    given = realtime.loops.get(watch, {}).get(_WATCHED)
+    if given is None:
+        return others
+    try:
+        wanted = names(given)
+    except ValueError as error:
+        raise ValueError(f"{realtime.where}.loops.{watch}.{_WATCHED}: {given!r} is not {error}") from None
+    return [name for name in others if name in wanted]
 
 
 def _loop_class(name: str, path: str, realtime: RealtimeSettings) -> type[Loop]:

@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import logging
 import math
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from redis.exceptions import RedisError
 
+from maxy.realtime import contract
 from maxy.realtime.lease import LeaseLost
 from maxy.realtime.loop import Tick, TickResult, loop_key
 from maxy.realtime.status import LoopStatus, StatusWriter
+from maxy.realtime.thread_use import StepTimer, ThreadUse
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,12 +24,15 @@ if TYPE_CHECKING:
     from maxy.realtime.clock import Clock
     from maxy.realtime.lease import Lease
     from maxy.realtime.loop import Loop
+    from maxy.realtime.thread_use import HeldUp
 
 _LONGEST_BACKOFF_SECONDS = 60.0
 _SUMMARY_SECONDS = 60.0
 _STACK_SECONDS = 600.0
 _RELEASE_SECONDS = 2.0
 _CANCEL_AGAIN_SECONDS = 1.0
+# The status says how long the worst tick of this time blocked the thread: as long as the watch looks away.
+_BLOCKED_SECONDS = 60.0
 
 
 class TickTookTooLong(Exception):
@@ -60,6 +66,9 @@ class LoopRunner:
     - A tick that fails, or takes longer than its limit, is an error in the log and in the status; the next ones come
       after growing pauses, up to a minute, and catch up.
     - The log has one line a minute, and what changes, at a bounded rate, see :class:`~maxy.realtime.loop_log.LoopLog`.
+    - How long each tick blocks the thread in which all loops tick is measured, see :mod:`maxy.realtime.thread_use`.
+      What other loops have blocked of a tick's time does not count towards its limit, and is named where it made it
+      late.
     - The tick after a failed one gets a new fence number first: the failed one may have sent a write that is still
       under way, and it must not arrive after the state has been read anew.
     - Without the lease the loop is quiet and asks for it again and again, so that it steps in when the other copy ends.
@@ -95,7 +104,12 @@ class LoopRunner:
         self._tick_limit = environment.settings.tick_limit_seconds
         self._heartbeat = float(environment.settings["lease_seconds"]) / 3
         self._writer = StatusWriter(self._lease, loop_key(environment.prefix, loop.name))
+        self._steps = StepTimer(loop.name, clock.monotonic)
+        # When each tick that blocked the thread ended, and for how long it did.
+        self._blocked: deque[tuple[float, float]] = deque()
+        self._blocked_before = 0.0
         self._status = LoopStatus(self._period, host=host)
+        self._is_reset = True
         self._standby_said = False
         self._observer_failed = False
         self._next_stack = -math.inf
@@ -134,7 +148,7 @@ class LoopRunner:
         self._standby_said = False
         self._status.holder = self._lease.holder
         self._status.consecutive_failures = 0
-        self._loop.reset()
+        self._reset()
         return True
 
     def _warn_of_valkey(self, error: Exception) -> None:
@@ -167,7 +181,7 @@ class LoopRunner:
                 await self._wait_until(start + number * self._period)
         except LeaseLost:
             self._log(logging.INFO, "%s: the lease is another copy's now, or is gone", self._loop.name)
-            self._loop.reset()
+            self._reset()
 
     def _next_number(self, start: float, number: int) -> int:
         """Return the number of the next tick: the first one that is not due yet, later after failures."""
@@ -186,16 +200,18 @@ class LoopRunner:
         began = self._clock.monotonic()
         status.last_tick_at = self._clock.now()
         try:
-            result = await self._limited(Tick(now=status.last_tick_at))
+            result = await self._limited(Tick(now=status.last_tick_at), began)
         except LeaseLost:
             raise
         except Exception as error:
-            self._loop.reset()
-            self._failed(error)
+            self._reset()
+            self._failed(error, self._held_up_since(began))
         else:
             self._succeeded(result)
             status.lag_seconds = self._clock.monotonic() - due
+            self._note_held_up(self._held_up_since(due))
         status.duration_seconds = self._clock.monotonic() - began
+        self._note_blocked()
         status.holder = self._lease.holder
         status.replaced_keys = self._lease.replaced.count
         self._tell_observer(status)
@@ -217,18 +233,73 @@ class LoopRunner:
                 self._logger.exception("%s: the observer failed; its further failures are not logged", self._loop.name)
             self._observer_failed = True
 
-    async def _limited(self, tick: Tick) -> TickResult:
-        """Run one tick, prolonging the lease meanwhile, and cut it off at its limit."""
+    def _reset(self) -> None:
+        """Have the loop forget what it remembers. Where that fails, the next tick tries it again, and fails by it."""
+        try:
+            self._try_reset()
+        except Exception:
+            self._is_reset = False
+
+    def _try_reset(self) -> None:
+        contract.check_reset(self._loop, self._steps.call(self._loop.reset))
+        self._is_reset = True
+
+    def _seconds_held_up_since(self, moment: float) -> float:
+        held_up = self._held_up_since(moment)
+        return held_up.seconds if held_up else 0.0
+
+    def _held_up_since(self, moment: float) -> HeldUp | None:
+        return ThreadUse.here().held_up(self._loop.name, moment, self._clock.monotonic())
+
+    def _note_held_up(self, held_up: HeldUp | None) -> None:
+        """Keep in the status what other loops have made this one late by."""
+        status = self._status
+        status.held_up_by, status.held_up_seconds = (held_up.loop, held_up.seconds) if held_up else ("", 0.0)
+        if held_up:
+            self._log(
+                logging.INFO,
+                "%s: the thread was blocked by %s for %.1f s, so the tick ended %.1f s after it was due",
+                self._loop.name,
+                held_up.loop,
+                held_up.seconds,
+                status.lag_seconds,
+                about=held_up.loop,
+            )
+
+    def _note_blocked(self) -> None:
+        """Keep in the status how long this loop has blocked all others since its last tick, and say it."""
+        now = self._clock.monotonic()
+        seconds = self._steps.blocked_seconds - self._blocked_before
+        self._blocked_before = self._steps.blocked_seconds
+        while self._blocked and now - self._blocked[0][0] >= _BLOCKED_SECONDS:
+            self._blocked.popleft()
+        if seconds:
+            self._blocked.append((now, seconds))
+            self._log(
+                logging.WARNING,
+                "%s: a tick blocked the thread of all loops for %.1f s: what takes so long must be awaited, or run by"
+                " asyncio.to_thread or in another process",
+                self._loop.name,
+                seconds,
+                about="",
+            )
+        self._status.blocked_seconds = max((length for _, length in self._blocked), default=0.0)
+
+    async def _limited(self, tick: Tick, began: float) -> TickResult:
+        """Run one tick, prolonging the lease meanwhile, and cut it off at its limit.
+
+        :param began: on the loop's clock.
+        """
         time = asyncio.get_running_loop().time
         ends = time() + self._tick_limit
-        task = asyncio.ensure_future(self._work(tick))
+        task = self._steps.start(self._work(tick))
         task.add_done_callback(_look_at_exception)
         try:
             while True:
                 done, _ = await asyncio.wait({task}, timeout=max(0.0, min(self._heartbeat, ends - time())))
                 if done:
                     return _result_of(task)
-                if time() >= ends:
+                if time() >= ends + self._seconds_held_up_since(began):
                     raise TickTookTooLong(f"the tick took longer than {self._tick_limit:g} s and was cut off")
                 await self._prolong()
                 _heed_cancellation()
@@ -241,10 +312,9 @@ class LoopRunner:
     async def _work(self, tick: Tick) -> TickResult:
         if self._status.consecutive_failures and not await self._lease.acquire():
             raise LeaseLost("another copy has taken the lease since the last tick failed")
-        result = await self._loop.tick(tick)
-        if not isinstance(result, TickResult):
-            raise TypeError(f"tick() must return a TickResult, not {type(result).__name__}")
-        return result
+        if not self._is_reset:
+            self._try_reset()
+        return await contract.tick_result(self._loop, self._loop.tick(tick))
 
     def _succeeded(self, result: TickResult) -> None:
         status = self._status
@@ -260,11 +330,17 @@ class LoopRunner:
         status.out_of_range = dict(result.out_of_range)
         self._rows_since_summary += result.rows
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, held_up: HeldUp | None) -> None:
+        """Count a failed tick, and tell of it.
+
+        :param held_up: by other loops, such as until a server's answer came too late.
+        """
         status = self._status
         status.failures += 1
         status.consecutive_failures += 1
-        status.last_error = _told(error)
+        status.last_error = told = _told(error)
+        if held_up:
+            status.last_error += f" (meanwhile the thread was blocked by {held_up.loop} for {held_up.seconds:.1f} s)"
         now = self._clock.monotonic()
         # A stack is as long as an hour of lines: one for each outage, also where every other tick is good.
         with_stack = status.consecutive_failures == 1 and now >= self._next_stack
@@ -274,7 +350,7 @@ class LoopRunner:
             self._loop.name,
             status.consecutive_failures,
             status.last_error,
-            about=status.last_error,
+            about=told,
             error=error if with_stack else None,
         )
         if logged and with_stack:

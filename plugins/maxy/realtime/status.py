@@ -40,6 +40,9 @@ class LoopStatus:
     :param out_of_range: values left out because they lie outside their metric's range, JSON by metric.
         Of device and page those of today, of the scatters those since the start of this copy.
     :param replaced_keys: keys of another type, or that cannot be read, that this copy has replaced.
+    :param blocked_seconds: for which a tick blocked the thread of all loops, the worst of the last minute's ticks.
+    :param held_up_by: the loop that blocked the thread while the newest good tick was late; empty if none did.
+    :param held_up_seconds: for which other loops blocked the thread from when the newest good tick was due to its end.
     :param ticks: good ticks of this copy.
     :param skipped: ticks of this copy that were left out because the one before took too long.
     :param failures: failed ticks of this copy.
@@ -59,6 +62,9 @@ class LoopStatus:
     left_out: int = 0
     out_of_range: Mapping[str, int] = field(default_factory=dict)
     replaced_keys: int = 0
+    blocked_seconds: float = 0.0
+    held_up_by: str = ""
+    held_up_seconds: float = 0.0
     ticks: int = 0
     skipped: int = 0
     failures: int = 0
@@ -84,9 +90,12 @@ class LoopStatus:
                 lag_seconds=_number(texts["lag_seconds"]),
                 duration_seconds=_number(texts["duration_seconds"]),
                 **{name: int(texts[name]) for name in _COUNTS},
-                # A copy of an earlier version writes neither.
+                # A copy of an earlier version writes none of these.
                 out_of_range=_counts(texts.get("out_of_range", "{}")),
                 replaced_keys=int(texts.get("replaced_keys", "0")),
+                blocked_seconds=_number(texts.get("blocked_seconds", "0")),
+                held_up_by=texts.get("held_up_by", ""),
+                held_up_seconds=_number(texts.get("held_up_seconds", "0")),
             )
         except (KeyError, ValueError, TypeError, OverflowError, RecursionError):
             return None

@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from maxy.realtime.health import HealthLimits
+from maxy._addresses import hide_addresses
+from maxy.realtime.health import HealthLimits, LoopState
 from maxy.realtime.loop import Loop, TickResult, loop_key
 from maxy.realtime.own_keys import read_own
 from maxy.realtime.settings import Option, int_from, names, number_from
 from maxy.realtime.status import LoopStatus
+from maxy.realtime.thread_use import SLOW_STEP_SECONDS, ThreadUse
 from maxy.realtime.writer import TickWriter
 from maxy.valkey.text import utc_iso
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _EXPIRE_MS = 30 * 86_400_000
+_ASK_SECONDS = 10.0
 
 
 @dataclass
@@ -50,12 +53,16 @@ class Watch(Loop):
 
     A loop is in trouble when its last good tick is older than ``stale_periods`` of its periods (and ``stale_seconds``),
     when ``failures`` ticks have failed in a row, when its ticks end later than ``lag_periods`` periods after they were
-    due, or when its status is of the future. The alert for it goes out once, however often the watch restarts in
-    between: incidents are kept in Valkey. One that could not be delivered is sent again at the next tick. What is wrong
-    with the watch itself, such as Valkey that cannot be reached, is told by :class:`WatchObserver`.
+    due, when one of them blocks the thread of all loops for more than ``blocked_seconds``, or when its status is of the
+    future. A loop that is late because another one blocked its thread is in no trouble.
 
-    For its first ``stale_seconds`` the watch leaves open whether a loop without a fresh tick is in trouble: after a
-    restart of everything the loops are only just being started, as it is itself.
+    The alert for a loop goes out once, however often the watch restarts in between: incidents are kept in Valkey. One
+    that could not be delivered is sent again at the next tick. What is wrong with the watch itself, such as Valkey that
+    cannot be reached, is told by :class:`WatchObserver`.
+
+    Which loops there are is asked at each tick, so that a new one is watched at once, and one that was switched off no
+    more. For the first ``stale_seconds`` that it knows a loop the watch leaves open whether it is in trouble where it
+    has not ticked: a new one, and all of them after a restart of everything, are only just being started.
 
     :param environment: clients and settings.
     """
@@ -68,6 +75,9 @@ class Watch(Loop):
         "stale_seconds": Option(30.0, number_from(0, 604_800), "seconds without a good tick, at the least"),
         "failures": Option(3, int_from(1, 10_000), "failed ticks in a row"),
         "lag_periods": Option(2.0, number_from(0.5, 10_000), "periods by which ticks end late"),
+        "blocked_seconds": Option(
+            1.0, number_from(SLOW_STEP_SECONDS, 10_000), "seconds for which a tick blocks the thread of all loops"
+        ),
     }
 
     def __init__(self, environment: LoopEnvironment) -> None:
@@ -76,7 +86,9 @@ class Watch(Loop):
         self._incidents_key = self.own_key("incidents")
         self._writer = TickWriter(environment.lease, self.own_key("keys"))
         self._incidents: dict[str, _Incident] | None = None
-        self._first_tick: datetime | None = None
+        self._watched = list(environment.settings["watched"])
+        # When this copy first looked at each loop.
+        self._known_since: dict[str, datetime] = {}
 
     def reset(self) -> None:
         """Forget the incidents: the next tick reads them from Valkey."""
@@ -84,15 +96,16 @@ class Watch(Loop):
 
     async def tick(self, tick: Tick) -> TickResult:
         """Look at every loop, and tell what has changed."""
-        self._first_tick = self._first_tick or tick.now
-        watched = list(self.environment.settings["watched"])
+        watched = await self._names()
+        self._known_since = {name: self._known_since.get(name, tick.now) for name in watched}
         incidents = await self._known_incidents()
         statuses = await self._statuses(watched)
-        is_new = tick.now - self._first_tick < timedelta(seconds=self.environment.settings["stale_seconds"])
         for name, status in statuses.items():
             self._measure(name, status, tick.now)
-            if not (is_new and self._limits.is_stale(status, tick.now)):
-                self._compare(incidents, name, self._limits.judge(status, tick.now).problem, tick.now)
+            held_up = self._held_up_seconds(name, status, tick.now)
+            if not self._may_be_starting(name, status, tick.now, held_up):
+                problem = self._limits.judge(status, tick.now, held_up_seconds=held_up).problem
+                self._compare(incidents, name, problem, tick.now)
         for name in incidents.keys() - statuses.keys():
             # It is not watched any more.
             del incidents[name]
@@ -102,6 +115,37 @@ class Watch(Loop):
             await self._keep(incidents)
         self._incidents = incidents
         return TickResult(rows=len(watched), keys=len(incidents))
+
+    async def _names(self) -> list[str]:
+        """Return the names of the loops to watch; those known before where the settings cannot be read."""
+        ask = self.environment.watched_loops
+        if ask is not None:
+            try:
+                async with asyncio.timeout(_ASK_SECONDS):
+                    self._watched = list(await ask())
+            except Exception as error:
+                # Airflow is away, or the variable is being mended: whoever parses the DAGs tells of it.
+                told = f"{type(error).__name__}: {error}"
+                self.environment.log.log(
+                    _log, logging.WARNING, "The loops' settings cannot be read, so the same are watched: %s", told
+                )
+        return self._watched
+
+    def _held_up_seconds(self, name: str, status: LoopStatus | None, now: datetime) -> float:
+        """Return for how many seconds since a loop's last good tick others have blocked the thread."""
+        if status is None or status.last_success_at is None:
+            return 0.0
+        held_up = ThreadUse.here().held_up_lately(name, (now - status.last_success_at).total_seconds())
+        return held_up.seconds if held_up else 0.0
+
+    def _may_be_starting(self, name: str, status: LoopStatus | None, now: datetime, held_up: float) -> bool:
+        """Whether a loop has had no time yet to tick."""
+        since = timedelta(seconds=self.environment.settings["stale_seconds"])
+        if now - self._known_since[name] >= since or not self._limits.is_stale(status, now, held_up_seconds=held_up):
+            return False
+        # One whose ticks fail has started.
+        is_ticking = status is not None and status.last_tick_at is not None and now - status.last_tick_at < since
+        return not (is_ticking and self._limits.judge(status, now).state is LoopState.FAILING)
 
     async def _known_incidents(self) -> dict[str, _Incident]:
         if self._incidents is not None:
@@ -218,11 +262,12 @@ async def _alert(announcer: Announcer | None, name: str, incident: _Incident) ->
     """Send what an incident is about. False if that failed."""
     words = "works again; it was" if incident.over else "is in trouble"
     message = f"realtime_{name} {words}: {incident.message} (noticed {incident.since})"
+    # The log is for those who run the servers; an alert may leave the house.
     _log.log(logging.INFO if incident.over else logging.ERROR, "%s", message)
     if announcer is None:
         return True
     try:
-        await announcer.alert(name, message, cleared=incident.over)
+        await announcer.alert(name, hide_addresses(message), cleared=incident.over)
     except Exception as error:
         # Without its stack, which would come once a minute for each incident for as long as this lasts.
         _log.error(

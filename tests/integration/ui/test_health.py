@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 11, 21, 16, 30, tzinfo=UTC)
 FIELDS = (
     "lag_seconds", "duration_seconds", "rows", "keys", "left_out", "out_of_range", "replaced_keys", "ticks", "skipped",
-    "failures", "consecutive_failures", "last_error", "host",
+    "blocked_seconds", "held_up_by", "held_up_seconds", "failures", "consecutive_failures", "last_error", "host",
 )  # fmt: skip
 
 
@@ -73,6 +73,9 @@ def test_loops_are_told_with_the_numbers_of_their_status(site: Any, loops: Loops
         "left_out": 3,
         "out_of_range": {"lcp": 12, "cls": 1},
         "replaced_keys": 4,
+        "blocked_seconds": 0.25,
+        "held_up_by": "sales_today",
+        "held_up_seconds": 0.125,
         "ticks": 100,
         "skipped": 2,
         "failures": 5,
@@ -100,6 +103,18 @@ STATES: dict[str, tuple[dict[str, Any], str, str | None]] = {
     ),
     "failing": ({"consecutive_failures": 3, "last_error": "E: x"}, "failing", "3 ticks failed in a row: E: x"),
     "late": ({"lag_seconds": 60.5}, "late", "its ticks end 60.5 s after they are due"),
+    "late because of another loop": (
+        {"lag_seconds": 70.5, "held_up_seconds": 65.0, "held_up_by": "sales_today"},
+        "ok",
+        None,
+    ),
+    "blocking": ({"blocked_seconds": 1.25}, "blocking", "it blocked the thread of all loops for 1.2 s in one tick"),
+    "blocking for a moment": ({"blocked_seconds": 1.0}, "ok", None),
+    "with an address": (
+        {"consecutive_failures": 3, "last_error": "E: Cannot connect to host db.prod:8123 ('10.0.0.7', 8123)"},
+        "failing",
+        "3 ticks failed in a row: E: Cannot connect to host [address] [address]",
+    ),
 }
 
 

@@ -25,7 +25,7 @@ const COLUMNS = [
 ];
 const TASK = "run_loop";
 
-const LOOP_TONES = { ok: "good", stale: "bad", failing: "bad", late: "warn", never: "bad", clock: "warn" };
+const LOOP_TONES = { ok: "good", stale: "bad", failing: "bad", late: "warn", blocking: "bad", never: "bad", clock: "warn" };
 
 /** The table of some loops. */
 export class LoopsTable {
@@ -49,7 +49,7 @@ export class LoopsTable {
 }
 
 function rows(loop, runs) {
-  const notes = [problem(loop), reason(loop, runs), replaced(loop)].filter(Boolean);
+  const notes = [problem(loop), reason(loop, runs), heldUp(loop), replaced(loop)].filter(Boolean);
   return [row(loop, runs.loops.get(loop.dag_id)), ...(notes.length ? [detail(loop, notes)] : [])];
 }
 
@@ -171,6 +171,12 @@ function leftOut({ left_out: rows, out_of_range: values }) {
       el("span", { class: "muted small narrow", "data-note": "out-of-range" }, t("loops.outOfRange", { list })),
     ],
   ].flat();
+}
+
+/** It is no fault of the loop's own. */
+function heldUp({ held_up_by: other, held_up_seconds: seconds }) {
+  const text = () => t("loops.heldUp", { loop: other, duration: formatDuration(seconds) });
+  return Boolean(other) && el("p", { "data-note": "held-up" }, text());
 }
 
 function replaced({ replaced_keys }) {

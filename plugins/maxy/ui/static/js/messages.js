@@ -110,6 +110,7 @@ export const MESSAGES = {
   "live.ageUnknown": ["These figures may not be fresh:", "다음 값은 최신이 아닐 수 있습니다:"],
   "live.late": ["These figures come late:", "다음 값은 늦게 반영되고 있습니다:"],
   "live.since": ["no update since {time}", "{time} 이후 갱신되지 않음"],
+  "live.blocksOthers": ["its ticks block the thread of all loops", "틱이 모든 루프의 스레드를 차단합니다"],
   "live.comesLate": ["comes late", "늦게 반영됨"],
   "live.clockDiffers": [
     "its last update lies in the future, so clocks differ and its age is not known",
@@ -320,6 +321,7 @@ export const MESSAGES = {
   "loops.leftOutRows": ["{rows} rows", "{rows}건"],
   "loops.outOfRange": ["values: {list}", "값: {list}"],
   "loops.replacedKeys": ["Keys of a wrong type in Valkey, replaced since this copy began: {keys}. The task's log names them.", "Valkey에서 형식이 잘못되어 교체된 키(이 실행 시작 이후): {keys}개. 태스크 로그에 이름이 있습니다."],
+  "loops.heldUp": ["Its newest tick was late because {loop} blocked the thread of all loops for {duration}.", "{loop} 루프가 모든 루프의 스레드를 {duration} 동안 차단하여 최근 틱이 늦었습니다."],
   "loops.why.paused": ["The DAG is paused: unpause it on its page.", "DAG가 일시 중지되어 있습니다. DAG 페이지에서 해제하세요."],
   "loops.why.noTriggerer": ["No triggerer is alive: start one.", "살아 있는 트리거러가 없습니다. 트리거러를 시작하세요."],
   "loops.why.noScheduler": ["The scheduler is not alive: no run starts.", "스케줄러가 동작하지 않아 실행이 시작되지 않습니다."],
@@ -335,6 +337,7 @@ export const MESSAGES = {
   "loopState.stale": ["stale", "멈춤"],
   "loopState.failing": ["fails", "실패 중"],
   "loopState.late": ["late", "지연"],
+  "loopState.blocking": ["blocks others", "다른 루프 차단"],
   "loopState.never": ["not seen", "기록 없음"],
   "loopState.clock": ["clock differs", "시계 불일치"],
 

@@ -8,7 +8,7 @@ import { formatTime, t } from "./i18n.js";
 /** The loops whose figures are on the live page. */
 export const SHOWN = ["device", "page", "log_meter", "loading_time", "response_time"];
 /** States of loops that tick: how fresh their figures are, the sentence says. */
-const TICKS = ["late", "clock"];
+const TICKS = ["late", "blocking", "clock"];
 
 /**
  * What is wrong with the loops, as a banner.
@@ -25,7 +25,7 @@ export function loopsBanner(loops) {
     return { state: "never", tone: "bad", text: t("live.noLoops") };
   }
   const isOld = !isMild(wrong);
-  const isLate = wrong.every(({ state }) => state === "late");
+  const isLate = wrong.every(({ state }) => state === "late" || state === "blocking");
   return {
     state: "stale",
     tone: isOld ? "bad" : "warn",
@@ -57,6 +57,9 @@ function sentence(loop) {
 export function sinceText(loop) {
   if (loop.state === "late") {
     return t("live.comesLate");
+  }
+  if (loop.state === "blocking") {
+    return t("live.blocksOthers");
   }
   if (loop.state === "clock") {
     return t("live.clockDiffers");
