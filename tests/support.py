@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import redis
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk.execution_time import macros
 
-from maxy import macros as package_macros
+from maxy import testing
+from maxy.testing.tasks import run_in_context
 from scripts.migrate import TtlDays, migrate
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from airflow.sdk import DAG, BaseOperator
 
@@ -73,40 +71,12 @@ def package_environment(server: Server, *, valkey_port: int, database: str) -> d
     }
 
 
-def task_context(
-    task: BaseOperator,
-    *,
-    params: Mapping[str, Any] | None = None,
-    data_interval_start: datetime | None = None,
-    run_type: str = "manual",
-    map_index: int = -1,
-    run_id: str = "run",
-    try_number: int = 1,
-    variables: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """Return a task's context as the task runner makes it, as far as the package's tasks look."""
-    return {
-        "task": task,
-        "ti": SimpleNamespace(
-            dag_id=task.dag_id, task_id=task.task_id, run_id=run_id, map_index=map_index, try_number=try_number
-        ),
-        "dag_run": SimpleNamespace(
-            conf=dict(params or {}),
-            run_type=run_type,
-            data_interval_start=data_interval_start,
-            data_interval_end=None,
-            logical_date=None,
-            run_after=None,
-        ),
-        "data_interval_start": data_interval_start,
-        "params": {"stat_date": None, "allow_empty": False, "cache_only": False, **(params or {})},
-        # The plugin manager adds the package's own in a worker.
-        "macros": SimpleNamespace(
-            **vars(macros),
-            maxy=SimpleNamespace(**{name: getattr(package_macros, name) for name in package_macros.__all__}),
-        ),
-        "var": {"value": {"maxy_log_cache_values": "false", **(variables or {})}},
-    }
+def task_context(task: BaseOperator, **options: Any) -> dict[str, Any]:
+    """Return a task's context as the task runner makes it, with the parameters of the daily job."""
+    given = dict(options.pop("params", None) or {})
+    variables = {"maxy_log_cache_values": "false", **(options.pop("variables", None) or {})}
+    defaults = {"stat_date": None, "allow_empty": False, "cache_only": False}
+    return testing.task_context(task, params={**defaults, **given}, conf=given, variables=variables, **options)
 
 
 def daily_task(task_id: str, *, settings: Mapping[str, Any] | None = None) -> Any:
@@ -126,10 +96,7 @@ def run_task(task: BaseOperator, **options: Any) -> Any:
 
     :return: what the task would push as XCom.
     """
-    prepared = task.prepare_for_execution()
-    context = task_context(prepared, **options)
-    prepared.render_template_fields(context)
-    return prepared.execute(context)
+    return run_in_context(task, task_context(task, **options))
 
 
 def run_dag(dag: DAG, **options: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from maxy.realtime.loop import Loop, TickResult
 from maxy.realtime.loop_log import LoopLog
 from maxy.realtime.runner import LoopRunner
 from maxy.realtime.status import LoopStatus
-from maxy.realtime.thread_use import SLOW_STEP_SECONDS, StepTimer
+from maxy.realtime.thread_use import SLOW_STEP_SECONDS, SYSTEM_STOPWATCH, StepTimer, Stopwatch, ThreadUse
 from tests.realtime_support import FakeClock, fast_settings
 
 from .test_realtime_runner import FakeLease
@@ -315,6 +315,35 @@ def test_what_blocks_while_it_forgets_is_counted_too() -> None:
     assert lease.statuses[0]["blocked_seconds"] == "3.000"
 
 
+def test_a_machine_without_a_cpu_to_spare_is_no_fault_of_a_loop() -> None:
+    clock = SharedClock()
+    waited = 0.0
+
+    async def scenario() -> None:
+        nonlocal waited
+        timer = StepTimer("sales", Stopwatch(clock.monotonic, lambda: waited))
+
+        async def tick(blocked: float, without_cpu: float) -> None:
+            nonlocal waited
+            waited += without_cpu
+            blocking(clock, blocked + without_cpu)
+
+        await timer.start(tick(0.1, 5))
+        assert timer.blocked_seconds == 0
+        await timer.start(tick(2, 1))
+        assert timer.blocked_seconds == pytest.approx(2)
+        held_up = ThreadUse.here().held_up("orders", 0, clock.monotonic())
+        assert held_up is not None
+        assert held_up.seconds == pytest.approx(2)
+
+    asyncio.run(scenario())
+
+
+def test_the_machines_stopwatch_never_goes_back() -> None:
+    for clock in (SYSTEM_STOPWATCH.monotonic, SYSTEM_STOPWATCH.waited_for_cpu):
+        assert 0 <= clock() <= clock()
+
+
 # --- The event loop stays as it was
 
 
@@ -328,7 +357,7 @@ def test_tasks_of_nobody_are_made_as_before_and_a_factory_that_was_there_is_kept
     async def scenario() -> None:
         running = asyncio.get_running_loop()
         running.set_task_factory(factory)
-        timer = StepTimer("sales", time.monotonic)
+        timer = StepTimer("sales", Stopwatch(time.monotonic))
         assert await timer.start(answer(3)) == 3
         foreign = running.create_task(answer(4), name="foreign")
         assert foreign.get_coro().__name__ == "answer"
@@ -349,7 +378,7 @@ async def answer(value: int) -> int:
 
 def test_errors_and_cancellations_pass_as_they_are(recwarn: pytest.WarningsRecorder) -> None:
     async def scenario() -> None:
-        timer = StepTimer("sales", time.monotonic)
+        timer = StepTimer("sales", Stopwatch(time.monotonic))
 
         async def fail() -> None:
             await asyncio.sleep(0)

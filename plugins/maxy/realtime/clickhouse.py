@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import clickhouse_connect
 
+# With the first statement it would be imported in a tick: nearly a second, in which no loop of the thread ticks.
+import clickhouse_connect.driver.asyncclient
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 

@@ -16,7 +16,7 @@ from maxy.realtime import contract
 from maxy.realtime.lease import LeaseLost
 from maxy.realtime.loop import Tick, TickResult, loop_key
 from maxy.realtime.status import LoopStatus, StatusWriter
-from maxy.realtime.thread_use import StepTimer, ThreadUse
+from maxy.realtime.thread_use import StepTimer, Stopwatch, ThreadUse
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -80,6 +80,7 @@ class LoopRunner:
     :param host: where this runs, for the status.
     :param observer: told about every tick.
     :param logger: where the loop's log goes.
+    :param stopwatch: times how long the thread is blocked; by the clock unless given.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class LoopRunner:
         host: str = "",
         observer: Observer | None = None,
         logger: logging.Logger | None = None,
+        stopwatch: Stopwatch | None = None,
     ) -> None:
         environment = loop.environment
         self._loop = loop
@@ -104,7 +106,7 @@ class LoopRunner:
         self._tick_limit = environment.settings.tick_limit_seconds
         self._heartbeat = float(environment.settings["lease_seconds"]) / 3
         self._writer = StatusWriter(self._lease, loop_key(environment.prefix, loop.name))
-        self._steps = StepTimer(loop.name, clock.monotonic)
+        self._steps = StepTimer(loop.name, stopwatch or Stopwatch(clock.monotonic))
         # When each tick that blocked the thread ended, and for how long it did.
         self._blocked: deque[tuple[float, float]] = deque()
         self._blocked_before = 0.0

@@ -8,6 +8,7 @@ for the ticks of a loop and for the tasks that it starts in them (``asyncio.gath
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
@@ -43,6 +44,19 @@ class HeldUp:
 
     loop: str
     seconds: float
+
+
+@dataclass(frozen=True)
+class Stopwatch:
+    """How steps are timed.
+
+    :param monotonic: returns seconds that only grow.
+    :param waited_for_cpu: returns for how many seconds in all the present thread could have run and the machine had no
+        CPU for it, which is no fault of a loop.
+    """
+
+    monotonic: Callable[[], float]
+    waited_for_cpu: Callable[[], float] = lambda: 0.0
 
 
 class ThreadUse:
@@ -95,12 +109,14 @@ class StepTimer:
     """Times the steps of one loop.
 
     :param loop: the loop's name.
-    :param monotonic: returns seconds that only grow.
+    :param stopwatch: by which they are timed.
     """
 
-    def __init__(self, loop: str, monotonic: Callable[[], float]) -> None:
+    def __init__(self, loop: str, stopwatch: Stopwatch) -> None:
         self._loop = loop
-        self._monotonic = monotonic
+        self._monotonic = stopwatch.monotonic
+        self._waited_for_cpu = stopwatch.waited_for_cpu
+        self._waited = 0.0
         #: Length of all slow steps so far.
         self.blocked_seconds = 0.0
 
@@ -108,6 +124,8 @@ class StepTimer:
         """Start a task whose steps, and those of the tasks that it starts, are timed."""
         running = asyncio.get_running_loop()
         _time_tasks_of(running)
+        # Once a tick: it takes longer than a step.
+        self._waited = self._waited_for_cpu()
         context = copy_context()
         context.run(_timer.set, self)
         return running.create_task(work, context=context)
@@ -124,8 +142,15 @@ class StepTimer:
         """Note a step that began then and ends now."""
         ended = self._monotonic()
         if ended - started >= SLOW_STEP_SECONDS:
-            self.blocked_seconds += ended - started
-            ThreadUse.here().add(self._loop, started, ended, self._monotonic)
+            self._note_slow(started, ended)
+
+    def _note_slow(self, started: float, ended: float) -> None:
+        waited = self._waited_for_cpu()
+        seconds = ended - started - max(0.0, waited - self._waited)
+        self._waited = waited
+        if seconds >= SLOW_STEP_SECONDS:
+            self.blocked_seconds += seconds
+            ThreadUse.here().add(self._loop, ended - seconds, ended, self._monotonic)
 
     @coroutine
     def steps(self, work: Coroutine[Any, Any, _Result]) -> Generator[Any, Any, _Result]:
@@ -149,6 +174,18 @@ class StepTimer:
             except BaseException as thrown:
                 error = thrown
 
+
+def _seconds_waited_for_cpu() -> float:
+    """Return what Linux says of the present thread; 0 where it does not."""
+    try:
+        with open("/proc/thread-self/schedstat", encoding="ascii") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+#: The machine's.
+SYSTEM_STOPWATCH = Stopwatch(time.monotonic, _seconds_waited_for_cpu)
 
 _uses: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadUse] = WeakKeyDictionary()
 #: Of the loop for which the present task works.

@@ -23,6 +23,7 @@ from maxy.realtime.registry import BUILT_IN, loop_class, watched_loops
 from maxy.realtime.runner import LoopRunner
 from maxy.realtime.service_observer import ServiceObserver
 from maxy.realtime.settings import LoopSettings
+from maxy.realtime.thread_use import SYSTEM_STOPWATCH
 from maxy.realtime.watch import Watch, WatchObserver
 from maxy.settings import DEFAULT_DAILY_CACHE_DAYS, daily_cache_days, realtime_settings
 from maxy.triggers.announcer import AirflowAnnouncer
@@ -140,6 +141,7 @@ class RealtimeLoopTrigger(BaseTrigger):
                 host=socket.gethostname(),
                 observer=observer,
                 logger=logging.getLogger(f"maxy.realtime.{found.name}"),
+                stopwatch=SYSTEM_STOPWATCH,
             ).run()
         event = {"status": STATUS_DEADLINE, "ticks": summary.ticks, "failures": summary.failures}
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
