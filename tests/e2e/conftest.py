@@ -46,6 +46,21 @@ REALTIME = {
 PORT_VARIABLES = ("CLICKHOUSE_PORT", "CLICKHOUSE_NATIVE_PORT", "VALKEY_PORT", "AIRFLOW_PORT")
 
 
+#: DAGs that are there for the tests alone.
+TEST_DAGS = Path(__file__).parent / "dags"
+BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
+
+
+def add_dags(home: Path, folder: Path) -> None:
+    """Have an Airflow that has never been started read another folder of DAGs besides its own."""
+    bundles = [
+        {"name": "dags-folder", "classpath": BUNDLE, "kwargs": {}},
+        {"name": folder.parent.name, "classpath": BUNDLE, "kwargs": {"path": str(folder)}},
+    ]
+    home.mkdir(parents=True)
+    (home / "airflow.cfg").write_text(f"[dag_processor]\ndag_bundle_config_list = {json.dumps(bundles)}\n")
+
+
 def own_environment(local_dir: Path, **variables: str) -> dict[str, str]:
     """This process's environment with ports and a folder that nobody else uses, and without the checkout's .env."""
     foreign = ("AIRFLOW", "CLICKHOUSE_", "VALKEY_", "MAXY_")
@@ -154,6 +169,7 @@ def started_stack(**variables: str) -> Iterator[RunningStack]:
     # Not below pytest's own folder, which no other user may enter: as root, the database runs as another user.
     folder = Path(tempfile.mkdtemp(prefix="maxy-e2e-"))
     running = RunningStack.of(own_environment(folder / "local", **variables))
+    add_dags(folder / "local" / "airflow", TEST_DAGS)
     try:
         started = running.run_command("up")
         assert started.returncode == 0, started.stdout + started.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -57,13 +59,12 @@ def task_context(
     :param params: values of the DAG's parameters, on top of their defaults.
     :param conf: what the run was triggered with; ``params`` unless given.
     :param logical_date: None: of a run that was triggered without one, which has no ``ds`` unless it has an interval.
-    :param variables: Airflow variables, for ``{{ var.value.name }}``; what code reads by ``Variable.get`` comes from
-        the environment (``AIRFLOW_VAR_<NAME>``).
+    :param variables: Airflow variables, for ``{{ var.value.name }}`` and ``var.json``; what code reads by
+        ``Variable.get`` comes from the environment (``AIRFLOW_VAR_<NAME>``).
     :param xcoms: what former tasks have returned, by task id, for ``ti.xcom_pull``.
     """
     dag = getattr(task, "dag", None) if task.has_dag() else None
     ti = _TaskInstance(task.dag_id, task.task_id, run_id, map_index, try_number, dict(xcoms or {}))
-    values = {"value": dict(variables or {})}
     context: dict[str, Any] = {
         "task": task,
         "dag": dag,
@@ -88,9 +89,18 @@ def task_context(
             **{name: value for name, value in vars(macros).items() if name != "maxy"},
             maxy=SimpleNamespace(**{name: getattr(package_macros, name) for name in package_macros.__all__}),
         ),
-        "var": values,
+        "var": {"value": dict(variables or {}), "json": _parsed(variables or {})},
     }
     return {**context, **_dates(logical_date or data_interval_start)}
+
+
+def _parsed(variables: Mapping[str, str]) -> dict[str, Any]:
+    """Return those that are JSON."""
+    parsed = {}
+    for name, text in variables.items():
+        with suppress(ValueError):
+            parsed[name] = json.loads(text)
+    return parsed
 
 
 def _dates(moment: datetime | None) -> dict[str, Any]:
