@@ -161,15 +161,17 @@ def _belongs(process: psutil.Process, folder: str, ports: set[int]) -> bool:
 
 
 @contextmanager
-def started_stack(**variables: str) -> Iterator[RunningStack]:
+def started_stack(*, dags: Path | None = None, **variables: str) -> Iterator[RunningStack]:
     """Run a stack of its own on free ports, and leave nothing of it.
 
+    :param dags: a folder of DAGs besides its own.
     :param variables: what it is told in the environment.
     """
     # Not below pytest's own folder, which no other user may enter: as root, the database runs as another user.
     folder = Path(tempfile.mkdtemp(prefix="maxy-e2e-"))
     running = RunningStack.of(own_environment(folder / "local", **variables))
-    add_dags(folder / "local" / "airflow", TEST_DAGS)
+    if dags is not None:
+        add_dags(folder / "local" / "airflow", dags)
     try:
         started = running.run_command("up")
         assert started.returncode == 0, started.stdout + started.stderr
@@ -186,5 +188,5 @@ def started_stack(**variables: str) -> Iterator[RunningStack]:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[RunningStack]:
     # Not UTC, so that a date which is one by luck alone shows.
-    with started_stack(MAXY_TIMEZONE="Asia/Seoul", MAXY_REALTIME=json.dumps(REALTIME)) as running:
+    with started_stack(dags=TEST_DAGS, MAXY_TIMEZONE="Asia/Seoul", MAXY_REALTIME=json.dumps(REALTIME)) as running:
         yield running

@@ -49,6 +49,22 @@ def _from_environment(name: str, default: str) -> str:
     return os.environ.get(f"AIRFLOW_VAR_{name.upper()}", default)
 
 
+ADDRESS = "Cannot connect to host db-2.internal:9000 ('10.0.0.2', 9000)"
+
+
+def test_what_is_told_names_no_server_and_the_log_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Recorder.told.clear()
+    setting = {"class": f"{__name__}.Recorder", "arguments": {"text": "{{ ti.task_id }}: {{ exception }}"}}
+    monkeypatch.setenv("AIRFLOW_VAR_MAXY_FAILURE_NOTIFIER", json.dumps(setting))
+    ti = SimpleNamespace(dag_id="daily", task_id="rollup", run_id="run 1", try_number=4)
+    for error in (OSError(ADDRESS), ADDRESS):
+        FailureNotifier()({"ti": ti, "exception": error})
+    assert Recorder.told == ["rollup: Cannot connect to host [address] [address]"] * 2
+    assert capsys.readouterr().out.count(ADDRESS) == 2
+
+
 LINE = "Task failed: dag daily, task rollup, run run 1, try 4: no such table"
 
 
