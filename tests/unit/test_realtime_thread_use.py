@@ -6,13 +6,17 @@ import asyncio
 import heapq
 import itertools
 import logging
+import string
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from maxy.realtime.blocked_thread import BlockedThread, place_of
 from maxy.realtime.clock import SystemClock
 from maxy.realtime.health import HealthLimits, LoopState
 from maxy.realtime.loop import Loop, TickResult
@@ -342,6 +346,93 @@ def test_a_machine_without_a_cpu_to_spare_is_no_fault_of_a_loop() -> None:
 def test_the_machines_stopwatch_never_goes_back() -> None:
     for clock in (SYSTEM_STOPWATCH.monotonic, SYSTEM_STOPWATCH.waited_for_cpu):
         assert 0 <= clock() <= clock()
+
+
+# --- Where it blocks
+
+
+class Stuck:
+    """A step that lasts as long as the test says, looked at after each part of it."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock(START)
+
+    def figures(self, seconds: list[float], look: Callable[[], None]) -> int:
+        for more in seconds:
+            self.clock.advance(more)
+            # As from another thread: the frame that it sees is this one.
+            look()
+        return sys._getframe().f_lineno
+
+
+def look_at(seconds: list[float]) -> tuple[str, int]:
+    """Have a loop block for so long; return where it was seen, and the line after it."""
+    stuck = Stuck()
+
+    async def scenario() -> tuple[str, int]:
+        timer = StepTimer("sales", Stopwatch(stuck.clock.monotonic))
+        blocked = BlockedThread(ThreadUse.here())
+
+        def look() -> None:
+            with ThreadPoolExecutor() as other:
+                other.submit(blocked.look).result()
+
+        async def tick() -> int:
+            return stuck.figures(seconds, look)
+
+        last = await timer.start(tick())
+        # Between the steps there is nothing to see.
+        look()
+        return timer.place(), last
+
+    return asyncio.run(scenario())
+
+
+def test_where_a_loop_blocks_is_seen_and_told_once_while_it_lasts(caplog: pytest.LogCaptureFixture) -> None:
+    place, _ = look_at([0.6, 8, 2, 30])
+    assert place.startswith(f"look in {__file__}, line ")
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == f"sales has blocked the thread of all loops for 11 s, and still does: {place}"
+
+
+def test_short_steps_have_no_place(caplog: pytest.LogCaptureFixture) -> None:
+    assert look_at([0.2, 0.2])[0] == ""
+    assert caplog.records == []
+
+
+def test_a_place_is_the_loops_own_line_and_not_a_librarys() -> None:
+    frames: list[Any] = []
+
+    class Source(dict[str, int]):
+        def __missing__(self, key: str) -> int:
+            # This frame, and below it the library's and the loop's.
+            frames.append(sys._getframe())
+            return 1
+
+    def render() -> str:
+        return string.Template("$orders").substitute(Source())
+
+    render()
+    innermost = frames[0].f_back
+    assert "string.py" in innermost.f_code.co_filename
+    assert place_of(innermost) == f"render in {__file__}, line {render.__code__.co_firstlineno + 1}"
+
+
+def test_another_thread_looks_while_the_real_clock_runs(caplog: pytest.LogCaptureFixture) -> None:
+    async def block() -> None:
+        # Until it was seen, and has had the CPU for long enough, which does not come at once on a busy machine.
+        use, began, ends = ThreadUse.here(), time.thread_time(), time.monotonic() + 60
+        while ("sales" not in use.places or time.thread_time() - began < 0.3) and time.monotonic() < ends:
+            pass
+
+    lease = NamedLease()
+    environment: Any = SimpleNamespace(lease=lease, prefix="p", settings=fast_settings(10.0), log=LoopLog())
+    loop = Working(environment, "sales", block)
+    clock = SystemClock()
+    deadline = clock.now() + timedelta(seconds=0.1)
+    asyncio.run(LoopRunner(loop, clock=clock, deadline=deadline, stopwatch=SYSTEM_STOPWATCH).run())
+    assert f" (block in {__file__}, line " in caplog.text
+    assert 0.2 < float(lease.statuses[0]["blocked_seconds"]) < 60
 
 
 # --- The event loop stays as it was

@@ -273,16 +273,18 @@ class LoopRunner:
         now = self._clock.monotonic()
         seconds = self._steps.blocked_seconds - self._blocked_before
         self._blocked_before = self._steps.blocked_seconds
+        place = self._steps.place()
         while self._blocked and now - self._blocked[0][0] >= _BLOCKED_SECONDS:
             self._blocked.popleft()
         if seconds:
             self._blocked.append((now, seconds))
             self._log(
                 logging.WARNING,
-                "%s: a tick blocked the thread of all loops for %.1f s: what takes so long must be awaited, or run by"
+                "%s: a tick blocked the thread of all loops for %.1f s%s: what takes so long must be awaited, or run by"
                 " asyncio.to_thread or in another process",
                 self._loop.name,
                 seconds,
+                f" ({place})" if place else "",
                 about="",
             )
         self._status.blocked_seconds = max((length for _, length in self._blocked), default=0.0)

@@ -16,6 +16,8 @@ from types import coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from maxy.realtime.blocked_thread import BlockedThread
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
@@ -32,6 +34,23 @@ class _Hold:
     loop: str
     start: float
     end: float
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Step:
+    """A step that is under way.
+
+    :param loop: whose it is.
+    :param started: on the clock ``monotonic``.
+    """
+
+    loop: str
+    started: float
+    monotonic: Callable[[], float]
+
+    def seconds(self) -> float:
+        """Return how long it takes so far."""
+        return self.monotonic() - self.started
 
 
 @dataclass(frozen=True)
@@ -53,10 +72,12 @@ class Stopwatch:
     :param monotonic: returns seconds that only grow.
     :param waited_for_cpu: returns for how many seconds in all the present thread could have run and the machine had no
         CPU for it, which is no fault of a loop.
+    :param is_real: it is no test's: worth a thread that looks where a loop blocks.
     """
 
     monotonic: Callable[[], float]
     waited_for_cpu: Callable[[], float] = lambda: 0.0
+    is_real: bool = False
 
 
 class ThreadUse:
@@ -65,6 +86,11 @@ class ThreadUse:
     def __init__(self) -> None:
         self._holds: deque[_Hold] = deque(maxlen=_MOST_HOLDS)
         self._monotonic: Callable[[], float] | None = None
+        #: The step that is under way, if it is one of a loop.
+        self.step: Step | None = None
+        #: Where each loop was seen to block the thread, as :class:`~maxy.realtime.blocked_thread.BlockedThread` has it.
+        self.places: dict[str, str] = {}
+        self._is_looked_at = False
 
     @classmethod
     def here(cls) -> ThreadUse:
@@ -74,6 +100,12 @@ class ThreadUse:
         if use is None:
             use = _uses[running] = cls()
         return use
+
+    def have_looked_at(self) -> None:
+        """Have another thread look where a loop blocks this one, from now on."""
+        if not self._is_looked_at:
+            self._is_looked_at = True
+            BlockedThread(self).start()
 
     def add(self, loop: str, start: float, end: float, monotonic: Callable[[], float]) -> None:
         """Note a slow step.
@@ -115,7 +147,7 @@ class StepTimer:
     def __init__(self, loop: str, stopwatch: Stopwatch) -> None:
         self._loop = loop
         self._monotonic = stopwatch.monotonic
-        self._waited_for_cpu = stopwatch.waited_for_cpu
+        self._stopwatch = stopwatch
         self._waited = 0.0
         #: Length of all slow steps so far.
         self.blocked_seconds = 0.0
@@ -125,46 +157,59 @@ class StepTimer:
         running = asyncio.get_running_loop()
         _time_tasks_of(running)
         # Once a tick: it takes longer than a step.
-        self._waited = self._waited_for_cpu()
+        self._waited = self._stopwatch.waited_for_cpu()
+        if self._stopwatch.is_real:
+            ThreadUse.here().have_looked_at()
         context = copy_context()
         context.run(_timer.set, self)
         return running.create_task(work, context=context)
 
     def call(self, function: Callable[[], _Result]) -> _Result:
         """Call a function as one step."""
-        started = self._monotonic()
+        use = ThreadUse.here()
+        started = self._begin(use)
         try:
             return function()
         finally:
-            self.note(started)
+            self._end(use, started)
 
-    def note(self, started: float) -> None:
-        """Note a step that began then and ends now."""
+    def place(self) -> str:
+        """Return where the loop was seen to block the thread since this was asked last; empty if it was not."""
+        return ThreadUse.here().places.pop(self._loop, "")
+
+    def _begin(self, use: ThreadUse) -> float:
+        started = self._monotonic()
+        use.step = Step(self._loop, started, self._monotonic)
+        return started
+
+    def _end(self, use: ThreadUse, started: float) -> None:
+        use.step = None
         ended = self._monotonic()
         if ended - started >= SLOW_STEP_SECONDS:
-            self._note_slow(started, ended)
+            self._note_slow(use, started, ended)
 
-    def _note_slow(self, started: float, ended: float) -> None:
-        waited = self._waited_for_cpu()
+    def _note_slow(self, use: ThreadUse, started: float, ended: float) -> None:
+        waited = self._stopwatch.waited_for_cpu()
         seconds = ended - started - max(0.0, waited - self._waited)
         self._waited = waited
         if seconds >= SLOW_STEP_SECONDS:
             self.blocked_seconds += seconds
-            ThreadUse.here().add(self._loop, ended - seconds, ended, self._monotonic)
+            use.add(self._loop, ended - seconds, ended, self._monotonic)
 
     @coroutine
     def steps(self, work: Coroutine[Any, Any, _Result]) -> Generator[Any, Any, _Result]:
         """Run a coroutine as ``await`` does, and time each of its steps."""
         answer: Any = None
         error: BaseException | None = None
+        use = ThreadUse.here()
         while True:
-            started = self._monotonic()
+            started = self._begin(use)
             try:
                 waits_for = work.send(answer) if error is None else work.throw(error)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             finally:
-                self.note(started)
+                self._end(use, started)
             answer = error = None
             try:
                 answer = yield waits_for
@@ -185,7 +230,7 @@ def _seconds_waited_for_cpu() -> float:
 
 
 #: The machine's.
-SYSTEM_STOPWATCH = Stopwatch(time.monotonic, _seconds_waited_for_cpu)
+SYSTEM_STOPWATCH = Stopwatch(time.monotonic, _seconds_waited_for_cpu, is_real=True)
 
 _uses: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadUse] = WeakKeyDictionary()
 #: Of the loop for which the present task works.
