@@ -211,6 +211,12 @@ def test_an_async_reset_is_refused_where_the_dags_are_parsed() -> None:
         loop_class(f"{__name__}.AsyncReset")
 
 
+@pytest.mark.parametrize("attribute", ["metrics", "ranged_metrics", "reserved"])
+def test_a_text_in_the_place_of_names_is_refused_when_the_class_is_made(attribute: str) -> None:
+    with pytest.raises(ValueError, match=rf"Orders: {attribute} must be a sequence of names, not str"):
+        type("Orders", (HashLoop,), {attribute: "orders"})
+
+
 def test_right_returns_pass() -> None:
     result = TickResult(rows=2, keys=1, left_out=0, out_of_range={"lcp": 3})
     lease = run(Ticking, result)

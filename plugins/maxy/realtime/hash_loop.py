@@ -93,6 +93,14 @@ class HashLoop(Loop):
         ),
     )
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for attribute in ("metrics", "ranged_metrics", "reserved"):
+            # ("orders") without a comma is a text, whose letters would be taken for columns.
+            if isinstance(getattr(cls, attribute, ()), str):
+                place = f"{cls.__module__}.{cls.__qualname__}"
+                raise ValueError(f"{place}: {attribute} must be a sequence of names, not str")
+
     def __init__(self, environment: LoopEnvironment) -> None:
         super().__init__(environment)
         self._template = KeyTemplate(self.key_template, prefix=f"{environment.prefix}:", reserved=self.reserved)
