@@ -95,6 +95,7 @@ def test_metrics_arrive_at_the_collector_that_airflow_is_configured_for(collecto
         (f"{prefix}.ticks", "page"): 3,
         (f"{prefix}.failures", "page"): 1,
         (f"{prefix}.tick", "page"): 4,
+        (f"{prefix}.blocked_seconds", "page"): 0,
         (f"{prefix}.rows", "page"): 1200,
         (f"{prefix}.keys", "page"): 33,
     }
