@@ -135,6 +135,10 @@ def test_missing_dimensions_are_left_out_and_counted() -> None:
 def test_names_are_written_by_one_rule() -> None:
     assert written_name(b"bad\xff\xfe.app") == "bad\ufffd.app"
     assert written_name(b"bad\xff.\xfe") == "bad\ufffd.\ufffd"
+    # The engine ends at a character of which bytes are missing, and leaves out what follows.
+    assert written_name(b"cut\xe2\x80") == "cut\ufffd"
+    assert written_name(b"cut\xf5ab") == "cut\ufffd"
+    assert written_name(b"cut\xf5abc") == "cut\ufffdabc"
     assert written_name("a\x00b\nc\x85") == "a\ufffdb\ufffdc\ufffd"
     assert written_name(" com.app\u200b") == " com.app\u200b"
     for nothing in ("\u200b", "\ufeff \u3000", "\t\x00", "\u3164\u115f", "\u2800", "\ufe0f", "\U000e0100"):

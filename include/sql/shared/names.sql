@@ -3,6 +3,7 @@
 -- Safe to retry: expressions only.
 --
 -- - What is not valid UTF-8, and control characters, are written as U+FFFD, so that every reader can decode every key.
+--   (toValidUTF8 ends at a character that is cut off: what follows its first byte is gone.)
 -- - A name in which nothing can be seen (nothing, blanks of any script, control, format and filling characters, in any mixture) is
 --   missing, and written as ''.
 -- - A name longer than the setting maxy_max_name_length is left out, too.

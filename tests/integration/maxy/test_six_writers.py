@@ -69,6 +69,7 @@ BYTES = [
     b"\xc0\xaf",
     b"\xf4\x90\x80\x80",
     b"\xff \xff",
+    b"cut\xf5ab",
 ]
 
 
