@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import re
+import time
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import clickhouse_driver
 from airflow_clickhouse_plugin.hooks.clickhouse import ClickHouseHook as _PluginHook
 from airflow_clickhouse_plugin.hooks.clickhouse_dbapi import ClickHouseDbApiHook as _PluginDbApiHook
+from clickhouse_driver.errors import ErrorCodes, ServerException
 
+from maxy.clickhouse.literals import literal
+from maxy.clickhouse.parameters import fill, quote
 from maxy.hooks.environment import overridden
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import clickhouse_driver
     from airflow.sdk import Connection
+
+_SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+
+
+class SettingError(ValueError):
+    """A setting that the server does not know, or a value that no setting takes."""
 
 
 @dataclass(frozen=True)
 class StatementResult:
     """What one statement returned and what it cost.
 
-    :param columns: the result's columns, each a sequence of values in row order; empty for statements without a result.
+    :param columns: the result's columns, each a sequence of values in row order; empty for statements without a result,
+        and without values where rows were not kept.
     :param names: the columns' names.
     :param read_rows: rows that ClickHouse read.
     :param read_bytes: bytes that ClickHouse read, uncompressed.
@@ -57,6 +70,7 @@ class ClickHouseSession:
 
     def __init__(self, client: clickhouse_driver.Client) -> None:
         self._client = client
+        self._admitted: set[str] = set()
 
     def run(
         self,
@@ -65,29 +79,35 @@ class ClickHouseSession:
         parameters: Mapping[str, Any] | None = None,
         query_id: str | None = None,
         settings: Mapping[str, Any] | None = None,
+        keep_rows: bool = True,
     ) -> StatementResult:
         """Run one statement to its end.
 
         :param statement: one SQL statement; values as ``%(name)s``. A ``%`` that stands for itself is doubled, but
             only in a statement that has such values.
-        :param parameters: the values, quoted by the driver.
+        :param parameters: the values; None for a statement that is sent as it is.
         :param query_id: the statement's name in ``system.query_log`` and ``system.processes``.
         :param settings: ClickHouse settings for this statement.
+        :param keep_rows: whether the result has the rows; if not, they are dropped block by block as they come.
+        :raises UnquotableError: for a value that cannot be written in SQL exactly; nothing is sent then.
+        :raises SqlError: for a place without a value; nothing is sent then.
+        :raises SettingError: for a setting that the server does not know; the statement is not sent then.
         :raises clickhouse_driver.errors.Error: as the server or the network had it.
         """
-        # The driver reads every % of a statement that comes with parameters as the start of one.
-        substituted = bool(parameters) and "%(" in statement
-        answer = self._client.execute(
-            statement,
-            params=dict(parameters or {}) if substituted else None,
-            with_column_types=True,
-            query_id=query_id,
-            settings=dict(settings) if settings else None,
-            columnar=True,
-        )
-        # Statements without a result set come back as a row count or an empty list.
-        columns, types = answer if isinstance(answer, tuple) else ([], [])
-        names = [name for name, _ in types]
+        if parameters is not None:
+            statement = fill(statement, quote(parameters))
+        sent_settings = {name: _setting_value(name, value) for name, value in (settings or {}).items()}
+        try:
+            self._admit({**self._client.settings, **sent_settings})
+            started = time.monotonic()
+            read = self._read if keep_rows else self._read_past
+            columns, names = read(statement, query_id, sent_settings)
+        except BaseException:
+            # A task that is timed out or told to end leaves the driver in the middle of an answer. And a new connection
+            # does not know what the old one was told.
+            self._client.disconnect()
+            self._admitted.clear()
+            raise
         progress = self._client.last_query.progress
         return StatementResult(
             columns=columns or [()] * len(names),
@@ -95,8 +115,63 @@ class ClickHouseSession:
             read_rows=progress.rows,
             read_bytes=progress.bytes,
             written_rows=progress.written_rows,
-            elapsed=self._client.last_query.elapsed or 0.0,
+            elapsed=time.monotonic() - started,
         )
+
+    def _read(
+        self, statement: str, query_id: str | None, settings: Mapping[str, Any]
+    ) -> tuple[Sequence[Sequence[Any]], list[str]]:
+        answer = self._client.execute(
+            statement, with_column_types=True, query_id=query_id, settings=settings, columnar=True
+        )
+        # Statements without a result set come back as a row count or an empty list.
+        columns, types = answer if isinstance(answer, tuple) else ([], [])
+        return columns, [name for name, _ in types]
+
+    def _read_past(
+        self, statement: str, query_id: str | None, settings: Mapping[str, Any]
+    ) -> tuple[Sequence[Sequence[Any]], list[str]]:
+        answer = self._client.execute_iter(statement, with_column_types=True, query_id=query_id, settings=settings)
+        types: Sequence[tuple[str, str]] = next(answer, ())
+        deque(answer, maxlen=0)
+        return [], [name for name, _ in types]
+
+    def _admit(self, settings: Mapping[str, Any]) -> None:
+        """Have every setting apply or be refused: a server passes over those of a query that it does not know.
+
+        :raises SettingError: naming the setting.
+        """
+        new = settings.keys() - self._admitted - set(clickhouse_driver.Client.available_client_settings)
+        if not new:
+            return
+        names = literal(sorted(new))
+        known = {name for (name,) in self._client.execute(f"SELECT name FROM system.settings WHERE name IN {names}")}
+        for name in sorted(new - known):
+            self._set(name, settings[name])
+        self._admitted |= new
+
+    def _set(self, name: str, value: Any) -> None:
+        """Set what may be a setting of the server's own making (``custom_settings_prefixes``): it has to be told so."""
+        if not _SETTING_NAME.fullmatch(name):
+            raise SettingError(f"setting {name!r}: that is no setting's name")
+        try:
+            self._client.execute(f"SET {name} = {literal(value)}")
+        except ServerException as error:
+            if error.code != ErrorCodes.UNKNOWN_SETTING:
+                raise
+            raise SettingError(f"setting {name!r}: the server knows no setting of this name") from error
+
+
+def _setting_value(name: str, value: Any) -> Any:
+    """Return a setting's value as it is sent.
+
+    :raises SettingError: if it is none.
+    """
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, (str, int, float)):
+        return value
+    raise SettingError(f"setting {name!r}: a {type(value).__name__} is no value of a setting")
 
 
 class ClickHouseHook(_PluginHook):  # type: ignore[misc]

@@ -2,55 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import sqlparse
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow_clickhouse_plugin.operators.clickhouse import BaseClickHouseOperator
 from clickhouse_driver.errors import Error as ClickHouseError
 
-from maxy.hooks.clickhouse import ClickHouseHook
+from maxy.hooks.clickhouse import ClickHouseHook, SettingError
 from maxy.hooks.environment import CLICKHOUSE_NATIVE_CONN_ID
+from maxy.operators._sql_parts import advice, file_name, part_names, read_parts, read_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow.sdk import Context
 
     from maxy.hooks.clickhouse import ClickHouseSession, StatementResult
+    from maxy.operators._sql_parts import FilledStatement
 
-# What the driver raises for a %(name)s without a value, or a % that stands for itself and is not doubled.
-_SUBSTITUTION_ERRORS = (KeyError, TypeError, ValueError)
+_FILES = (".sql", ".SQL")
+# What the driver raises for ClickHouse, and for the network; an EOFError if ClickHouse is gone in the middle.
+_CLICKHOUSE_ERRORS = (ClickHouseError, OSError, EOFError)
 
 
 class ClickHouseTemplateOperator(BaseClickHouseOperator):  # type: ignore[misc]
     """Run one or more SQL statements, usually a templated ``.sql`` file, one after the other on one connection.
 
     On top of airflow-clickhouse-plugin's operator: a file may hold several statements; each has a query_id that names
-    DAG, task, run and try (``system.query_log`` and ``system.processes`` show it); rows read and written are logged and
-    returned; a statement that fails is named by its file and its place in it; killing the task kills its statement.
+    DAG, task, run and try; rows read and written are logged and returned; a statement that fails is named by its file
+    and its place in it; when the task is killed or exceeds its ``execution_timeout``, its statement is killed too.
+
+    All statements are split and filled with their values before the first is sent. What cannot be read or written
+    exactly fails the task then, naming file, line and parameter, and is not tried again.
 
     Returns (XCom) a dict: ``query_ids``, ``read_rows``, ``read_bytes``, ``written_rows``, ``elapsed`` (seconds), summed
-    over the statements. Result rows are not returned; use the plugin's ``ClickHouseOperator`` to fetch a few.
+    over the statements. Result rows are dropped as they come; use the plugin's ``ClickHouseOperator`` to fetch a few.
 
     A statement that was cut off may have run or not: write SQL that can run twice.
 
-    :param sql: the statements, separated by semicolons, or the name of a ``.sql`` file. (templated)
-    :param parameters: values for ``%(name)s`` in every statement, quoted by the driver. (templated)
+    :param sql: the statements, separated by semicolons, or the name of a ``.sql`` file, or a list of these. (templated)
+    :param parameters: values for ``%(name)s`` in every statement: None, bool, int, float, Decimal, str, datetime, date,
+        time, UUID, Enum, IP addresses, and lists and tuples of these. (templated)
     :param timezone: the zone in which the statements read and print times that name none (ClickHouse's
-        ``session_timezone``); UTC unless given.
-    :param settings: further ClickHouse settings for every statement. (templated)
+        ``session_timezone``), also of parameters; UTC unless given.
+    :param settings: further ClickHouse settings for every statement; one that the server does not know fails the task.
+        (templated)
     :param clickhouse_conn_id: a connection of the native protocol.
     :param database: used instead of the connection's schema. (templated)
     :raises AirflowException: when a statement fails; the message has its place, query_id and ClickHouse's error.
+    :raises AirflowFailException: for SQL, parameters and settings that cannot be right at another try either.
     """
 
+    template_ext = _FILES
     ui_color = "#fff4c2"
 
     def __init__(
         self,
         *,
-        sql: str,
+        sql: str | Sequence[str],
         parameters: Mapping[str, Any] | None = None,
         timezone: str = "UTC",
         settings: Mapping[str, Any] | None = None,
@@ -59,18 +67,20 @@ class ClickHouseTemplateOperator(BaseClickHouseOperator):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            sql=sql,
-            parameters=dict(parameters) if parameters else None,
+            # A list of our own: reading the files puts their text into it.
+            sql=list(sql) if isinstance(sql, (list, tuple)) else sql,
+            parameters=dict(parameters) if isinstance(parameters, Mapping) else parameters,
             settings={"session_timezone": timezone, **(settings or {})},
             clickhouse_conn_id=clickhouse_conn_id,
             database=database,
             **kwargs,
         )
         # Rendering replaces a file's name by its text; errors are to name the file.
-        self._sql_name = sql if sql.endswith(".sql") else "sql"
+        self._sql_name = file_name(sql) or "sql"
+        self._part_names = part_names(sql)
         self._results: list[StatementResult] = []
         self._query_ids: list[str] = []
-        self._running_query_id: str | None = None
+        self._unfinished: list[str] = []
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the statements.
@@ -78,27 +88,23 @@ class ClickHouseTemplateOperator(BaseClickHouseOperator):  # type: ignore[misc]
         :return: what they cost, as described for the class.
         """
         with self.hook().session() as session:
-            self.run_sql(session, context)
+            self.run_sql(session, context, keep_rows=False)
         return self.totals()
 
     def hook(self) -> ClickHouseHook:
         """Return the hook for this operator's connection."""
         return ClickHouseHook(clickhouse_conn_id=self._clickhouse_conn_id, database=self._database)
 
-    def run_sql(self, session: ClickHouseSession, context: Context) -> StatementResult:
+    def run_sql(self, session: ClickHouseSession, context: Context, *, keep_rows: bool = True) -> StatementResult:
         """Run the operator's own SQL, statement by statement.
 
+        :param keep_rows: whether the last statement's rows are wanted; those of the others never are.
         :return: the last statement's result.
         """
-        if self._sql.strip().endswith(".sql"):
-            raise AirflowException(f"{self._sql_name}: no such file in the DAG's folder or its template_searchpath")
-        statements = split_statements(self._sql)
-        if not statements:
-            raise AirflowException(f"{self._sql_name}: holds no statement")
-        for number, statement in enumerate(statements, 1):
-            place = f"{self._sql_name}, statement {number} of {len(statements)}"
-            result = self.run_statement(session, context, statement, place=place, parameters=self._parameters)
-        return result
+        *others, last = self._prepare()
+        for statement in others:
+            self._send(session, context, statement, keep_rows=False)
+        return self._send(session, context, last, keep_rows=keep_rows)
 
     def run_statement(
         self,
@@ -114,26 +120,11 @@ class ClickHouseTemplateOperator(BaseClickHouseOperator):  # type: ignore[misc]
         :param place: what the statement is, for logs and errors.
         :raises AirflowException: when it fails.
         """
-        query_id = f"{_task_try(context)}.{len(self._query_ids) + 1}"
-        self._query_ids.append(query_id)
-        self._running_query_id = query_id
-        self.log.info("%s: query_id %s", place, query_id)
-        try:
-            result = session.run(statement, parameters=parameters, query_id=query_id, settings=self._settings)
-        except (ClickHouseError, OSError, *_SUBSTITUTION_ERRORS) as error:
-            raise AirflowException(f"{place} failed (query_id {query_id}): {_cause(error)}") from error
-        finally:
-            self._running_query_id = None
-        self._results.append(result)
-        self.log.info(
-            "%s: read %d rows (%d bytes), wrote %d rows in %.3f s",
-            place,
-            result.read_rows,
-            result.read_bytes,
-            result.written_rows,
-            result.elapsed,
-        )
-        return result
+        if not self._query_ids:
+            # Whatever a subclass begins with, the operator's own SQL is looked at first.
+            self._prepare()
+        filled = read_statement(statement, place, parameters or {})
+        return self._send(session, context, filled, keep_rows=True)
 
     def totals(self) -> dict[str, Any]:
         """Return what all statements of this try cost together."""
@@ -146,31 +137,79 @@ class ClickHouseTemplateOperator(BaseClickHouseOperator):  # type: ignore[misc]
         }
 
     def on_kill(self) -> None:
-        """Stop the statement that is running: ClickHouse does not notice by itself that nobody waits any more."""
-        query_id = self._running_query_id
-        if query_id is None:
-            return
-        with self.hook().session() as session:
-            session.run("KILL QUERY WHERE query_id = %(query_id)s ASYNC", parameters={"query_id": query_id})
-        self.log.info("Killed query %s", query_id)
+        """Stop what is running: ClickHouse does not notice by itself that nobody waits any more."""
+        for query_id in list(self._unfinished):
+            try:
+                # The task's own connection is in the middle of an answer.
+                with self.hook().session() as session:
+                    session.run("KILL QUERY WHERE query_id = %(query_id)s ASYNC", parameters={"query_id": query_id})
+            except _CLICKHOUSE_ERRORS as error:
+                self.log.warning("Query %s could not be killed: %s", query_id, _cause(error))
+            else:
+                self.log.info("Killed query %s", query_id)
 
+    def _prepare(self) -> list[FilledStatement]:
+        """Return the operator's own statements, filled with their values.
 
-def split_statements(sql: str) -> list[str]:
-    """Split SQL at its semicolons, leaving out parts that hold nothing but comments and white space."""
-    # Only the lexer, which knows strings, quoted names and comments: the parser's own splitting follows other
-    # databases' blocks (BEGIN ... END), which ClickHouse does not have.
-    statements: list[str] = []
-    part, is_statement = "", False
-    tokens = sqlparse.lexer.tokenize(sql)  # type: ignore[no-untyped-call]
-    for kind, text in (*tokens, (sqlparse.tokens.Punctuation, ";")):
-        if kind is sqlparse.tokens.Punctuation and text == ";":
-            if is_statement:
-                statements.append(part.strip())
-            part, is_statement = "", False
-            continue
-        part += text
-        is_statement = is_statement or not (kind in sqlparse.tokens.Whitespace or kind in sqlparse.tokens.Comment)
-    return statements
+        :raises AirflowFailException: for what no other try would find better.
+        """
+        return read_parts(self._parts(), self._parameters or {})
+
+    def _parts(self) -> list[tuple[str, Any]]:
+        """Return names and texts of what ``sql`` was given as."""
+        if isinstance(self._sql, str) or not isinstance(self._sql, Sequence):
+            return [(self._sql_name, self._sql)]
+        # A list may also be another task's result, of which nothing was known before.
+        names = self._part_names if len(self._part_names) == len(self._sql) else part_names(self._sql)
+        if not names:
+            raise AirflowFailException("sql: the list is empty")
+        return list(zip(names, self._sql, strict=True))
+
+    def _send(
+        self, session: ClickHouseSession, context: Context, statement: FilledStatement, *, keep_rows: bool
+    ) -> StatementResult:
+        query_id = f"{_task_try(context)}.{len(self._query_ids) + 1}"
+        self._query_ids.append(query_id)
+        self.log.info("%s: query_id %s", statement.place, query_id)
+        result = self._wait(session, statement, query_id, keep_rows=keep_rows)
+        self._results.append(result)
+        self.log.info(
+            "%s: read %d rows (%d bytes), wrote %d rows in %.3f s",
+            statement.place,
+            result.read_rows,
+            result.read_bytes,
+            result.written_rows,
+            result.elapsed,
+        )
+        return result
+
+    def _wait(
+        self, session: ClickHouseSession, statement: FilledStatement, query_id: str, *, keep_rows: bool
+    ) -> StatementResult:
+        """Run a statement to its end, and see that it ends if the task does."""
+        self._unfinished.append(query_id)
+        try:
+            result = session.run(statement.text, query_id=query_id, settings=self._settings, keep_rows=keep_rows)
+        except SettingError as error:
+            self._unfinished.remove(query_id)
+            raise AirflowFailException(f"{statement.place}: {error}") from error
+        except _CLICKHOUSE_ERRORS as error:
+            if isinstance(error, ClickHouseError):
+                # ClickHouse has ended it, or has never seen it.
+                self._unfinished.remove(query_id)
+            else:
+                # The connection broke in the middle.
+                self.on_kill()
+            raise AirflowException(
+                f"{statement.place} failed (query_id {query_id}): {_cause(error)}{advice(error, statement.parameters)}"
+            ) from error
+        except BaseException:
+            # A time-out, or the end of the process, in the middle of the driver's work. What a subclass does on its way
+            # out, such as dropping a table, must not wait for the statement.
+            self.on_kill()
+            raise
+        self._unfinished.remove(query_id)
+        return result
 
 
 def _task_try(context: Context) -> str:

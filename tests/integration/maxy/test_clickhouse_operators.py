@@ -88,14 +88,6 @@ class TestTemplate:
         with pytest.raises(AirflowException, match=r"nowhere\.sql: no such file"):
             operator.execute(task_context(operator))
 
-    @pytest.mark.parametrize(
-        ("sql", "cause"), [("SELECT %(missing)s", "missing"), ("SELECT %(present)s, 100 % 7", "%")]
-    )
-    def test_parameters_that_do_not_fit_are_named_with_their_place(self, sql: str, cause: str) -> None:
-        with pytest.raises(AirflowException, match="statement 1 of 1 failed") as failed:
-            run_task(template(sql, parameters={"present": 1}))
-        assert cause in str(failed.value) or "format" in str(failed.value)
-
     def test_a_wrong_password_and_an_unreachable_host_say_so(
         self, connections: pytest.MonkeyPatch, clickhouse_server: Server
     ) -> None:

@@ -1,0 +1,1 @@
+"""ClickHouse's SQL as text: where statements end, and how values are written in them. Knows nothing of Airflow."""
