@@ -92,7 +92,7 @@ def tokenize(sql: str) -> Iterator[Token]:
         yield Token(kind, position, end)
         if kind is Kind.SYMBOL and match[0] == ";":
             clauses = _Clauses()
-        elif kind is not Kind.BLANK and clauses.name_format(kind, sql[position:end]) and _has_data(sql, end):
+        elif clauses.may_name_format(kind) and clauses.name_format(kind, sql[position:end]) and _has_data(sql, end):
             yield Token(Kind.DATA, end, len(sql))
             return
         position = end
@@ -108,28 +108,32 @@ class _Clauses:
     """What was seen of one statement, as far as an ``INSERT ... FORMAT`` is concerned."""
 
     # With one of these, what an INSERT stores is not what follows FORMAT, unless the query reads input().
-    _SOURCES = frozenset({"SELECT", "WITH", "WATCH", "VALUES"})
+    _QUERIES = frozenset({"SELECT", "WITH", "WATCH"})
     # Behind one of these stands the name of a table, whatever it reads like.
     _BEFORE_NAMES = frozenset({"INTO", "TABLE", "."})
 
     def __init__(self) -> None:
-        self._is_insert: bool | None = None
+        self._is_open = True
         self._takes_data = True
         self._last = ("", "")
+
+    def may_name_format(self, kind: Kind) -> bool:
+        """Whether the next piece matters at all."""
+        return self._is_open and kind is not Kind.BLANK
 
     def name_format(self, kind: Kind, text: str) -> bool:
         """Take the next piece, and return whether it names the format of data that may follow."""
         word = text.upper() if kind in {Kind.WORD, Kind.SYMBOL} else ""
-        if self._is_insert is None:
-            self._is_insert = word == "INSERT"
-        if word in self._SOURCES:
+        before, last = self._last
+        self._is_open = word != "VALUES" and (last != "" or before != "" or word == "INSERT")
+        if word in self._QUERIES:
             self._takes_data = False
         elif word == "INPUT":
             self._takes_data = True
-        before, last = self._last
-        self._last = (last, word)
+        # A quoted piece is no word, but not the beginning either.
+        self._last = (last, word or "'")
         is_format = kind is Kind.WORD and last == "FORMAT" and before not in self._BEFORE_NAMES
-        return is_format and self._is_insert and self._takes_data and word != "VALUES"
+        return is_format and self._is_open and self._takes_data
 
 
 def _has_data(sql: str, position: int) -> bool:

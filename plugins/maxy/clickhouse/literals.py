@@ -42,6 +42,9 @@ _WIDE_INTEGERS = {
     "toInt256": range(-(2**255), 2**255),
     "toUInt256": range(2**256),
 }
+# Elements of a list get one type: 2 beside true becomes true, a Decimal beside a float becomes a float.
+_NUMBERS: dict[type, str] = {bool: "bool", Integral: "int", float: "float", Decimal: "Decimal"}
+_NOT_TOGETHER = ({"bool", "int"}, {"bool", "float"}, {"bool", "Decimal"}, {"float", "Decimal"})
 _ADVICE = {
     dict: "pass its keys and values as two lists, or as text of JSON",
     set: "pass a list",
@@ -70,7 +73,9 @@ def literal(value: Any) -> str:
         if isinstance(value, kind):
             return write(value)
     advice = next((f": {advice}" for kind, advice in _ADVICE.items() if isinstance(value, kind)), "")
-    raise UnquotableError(f"a {type(value).__name__} cannot be written in SQL{advice}")
+    kind = type(value)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    raise UnquotableError(f"a {name} cannot be written in SQL{advice}")
 
 
 def _text(value: str) -> str:
@@ -195,16 +200,15 @@ def _elements(values: list[Any] | tuple[Any, ...]) -> Iterator[str]:
 
 
 def _refuse_mixed_elements(values: list[Any]) -> None:
-    """Refuse a list whose common type in ClickHouse would change elements: 2 beside true is true.
+    """Refuse a list whose common type in ClickHouse would change elements.
 
     :raises UnquotableError: naming the types.
     """
     kinds: dict[tuple[object, ...], set[str]] = {}
     for place, value in _leaves(values, ()):
-        for kind, types in _MIXED.items():
-            if isinstance(value, types):
-                kinds.setdefault(place, set()).add(kind)
-                break
+        number = next((name for kind, name in _NUMBERS.items() if isinstance(value, kind)), None)
+        if number is not None:
+            kinds.setdefault(place, set()).add(number)
     for found in kinds.values():
         for pair in _NOT_TOGETHER:
             if pair <= found:
@@ -221,7 +225,3 @@ def _leaves(value: Any, place: tuple[object, ...]) -> Iterator[tuple[tuple[objec
             yield from _leaves(element, (*place, number))
     else:
         yield place, value.value if isinstance(value, Enum) else value
-
-
-_MIXED: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (Integral,), "float": (float,), "Decimal": (Decimal,)}
-_NOT_TOGETHER = ({"bool", "int"}, {"bool", "float"}, {"bool", "Decimal"}, {"float", "Decimal"})

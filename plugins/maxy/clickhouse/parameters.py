@@ -55,6 +55,8 @@ def fill(statement: str, quoted: Mapping[str, str]) -> str:
 
 def placeholders(statement: str) -> set[str]:
     """Return the names of the values in a statement that :func:`fill` can fill."""
+    if "%(" not in statement:
+        return set()
     return {
         percent["name"]
         for kind, percent in _percents(statement)
@@ -66,14 +68,12 @@ def _percents(statement: str) -> Iterator[tuple[Kind, re.Match[str]]]:
     """Yield each % that means something, with what it belongs to, and the kind of text it stands in."""
     position = 0
     for kind, start, end in tokenize(statement):
-        if kind in {Kind.BLANK, Kind.DATA}:
-            continue
-        # A place goes over several pieces of SQL; one in quotes ends with them.
-        limit = end if kind in _QUOTED else len(statement)
-        position = max(position, start)
-        while position < end and (percent := _PERCENT.search(statement, position, limit)) and percent.start() < end:
-            yield kind, percent
+        if kind in _QUOTED:
+            yield from ((kind, percent) for percent in _PERCENT.finditer(statement, start, end))
+        elif kind is Kind.SYMBOL and start >= position and (percent := _PERCENT.match(statement, start)):
+            # A place goes over several pieces of SQL.
             position = percent.end()
+            yield kind, percent
 
 
 def _is_notation(kind: Kind, percent: re.Match[str], quoted: Mapping[str, str]) -> bool:
