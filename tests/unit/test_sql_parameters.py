@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from maxy.clickhouse.lexer import SqlError, locate
 from maxy.clickhouse.literals import UnquotableError, literal
@@ -93,6 +95,31 @@ def test_what_cannot_be_filled_is_named_with_its_place(statement: str, words: st
         fill(statement, quote({"n": 7}))
     assert str(failed.value).startswith(words)
     assert locate(statement, failed.value.position) == place
+
+
+# What stands in a statement with values, and what is sent for it.
+_PIECES = [
+    ("a", "a"),
+    (" 7 %% 2 ", " 7 % 2 "),
+    ("%(n)s", "7"),
+    ("%(text)s", r"'it\'s %(n)s'"),
+    ("(%(n)s)s", "(7)s"),
+    ("'100%%'", "'100%'"),
+    (r"'it\'s %%(n)s; '''", r"'it\'s %(n)s; '''"),
+    ('"%%"', '"%"'),
+    ("`a``%%b`", "`a``%b`"),
+    ("$x$ %%d ' $x$", "$x$ %d ' $x$"),
+    ("-- 100% %(n)s %s '\n", "-- 100% %(n)s %s '\n"),
+    ("/* % /* %(bb)s */ %% ' */", "/* % /* %(bb)s */ %% ' */"),
+    ("# % `\n", "# % `\n"),
+]
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=10))
+def test_statements_built_from_pieces_are_filled_piece_by_piece(pieces: list[tuple[str, str]]) -> None:
+    statement = " ".join(["SELECT %(n)s", *(piece for piece, _ in pieces)])
+    filled = " ".join(["SELECT 7", *(sent for _, sent in pieces)])
+    assert fill(statement, quote({"n": 7, "text": "it's %(n)s"})) == filled
 
 
 def test_the_names_of_a_statements_values_are_known() -> None:

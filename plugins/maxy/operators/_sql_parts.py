@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,9 +14,12 @@ from maxy.clickhouse.literals import UnquotableError
 from maxy.clickhouse.parameters import fill, placeholders, quote
 from maxy.clickhouse.statements import split
 
-# What ClickHouse says of a text where a number should be: ILLEGAL_TYPE_OF_ARGUMENT, TYPE_MISMATCH, NO_COMMON_TYPE,
-# INVALID_LIMIT_EXPRESSION.
-_WRONG_TYPE_ERRORS = frozenset({43, 53, 386, 440})
+# What ClickHouse says of a text where a number, a list or a truth value should be: ILLEGAL_TYPE_OF_ARGUMENT,
+# TYPE_MISMATCH, ILLEGAL_TYPE_OF_COLUMN_FOR_FILTER, CANNOT_CONVERT_TYPE, NO_COMMON_TYPE, INVALID_LIMIT_EXPRESSION.
+_WRONG_TYPE_ERRORS = frozenset({43, 53, 59, 70, 386, 440})
+# How much of such a text is shown, and how long one may be that is looked at.
+_SHOWN_CHARACTERS = 60
+_LONGEST_LOOKED_AT = 10_000
 
 
 class FilledStatement(NamedTuple):
@@ -69,12 +73,16 @@ def advice(error: Exception, parameters: Mapping[str, Any]) -> str:
     """Return what may be wrong with a statement's values where ClickHouse says that a type is; else nothing."""
     if not isinstance(error, ServerException) or error.code not in _WRONG_TYPE_ERRORS:
         return ""
-    texts = [f"{name} is the text {value!r}" for name, value in parameters.items() if _is_numeric_text(value)]
+    texts = [
+        f"{name} is the text {value[:_SHOWN_CHARACTERS]!r}"
+        for name, value in parameters.items()
+        if _reads_like_another_type(value)
+    ]
     if not texts:
         return ""
     return (
         f" (parameter {', '.join(texts)}: a template gives text, unless the DAG has render_template_as_native_obj=True;"
-        " or write toInt64(...) around it)"
+        " or convert it in the SQL)"
     )
 
 
@@ -122,11 +130,11 @@ def _used(statement: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: parameters[name] for name in sorted(placeholders(statement)) if name in parameters}
 
 
-def _is_numeric_text(value: object) -> bool:
-    if not isinstance(value, str):
+def _reads_like_another_type(value: object) -> bool:
+    """Whether a value is a text such as a template makes of a number, a list or a truth value."""
+    if not isinstance(value, str) or len(value) > _LONGEST_LOOKED_AT:
         return False
     try:
-        float(value)
-    except ValueError:
+        return not isinstance(ast.literal_eval(value.strip()), str)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         return False
-    return True

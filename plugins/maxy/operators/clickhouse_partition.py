@@ -152,7 +152,7 @@ class ClickHouseReplacePartitionOperator(ClickHouseTemplateOperator):
             wanted = self._resolve(run, key, self.partition if isinstance(self.partition, list) else [self.partition])
             others = self._others(run, key)
             with self._stage(session, context) as stage:
-                self.run_sql(session, context)
+                self.run_sql(session, context, keep_rows=False)
                 in_target = rows_by_partition(run, self.table)
                 other_rows, unexpected = self._look_at_others(run, stage, wanted, others)
                 if not allow_empty:

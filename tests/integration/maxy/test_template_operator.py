@@ -147,11 +147,28 @@ class TestParameters:
         (row,) = clickhouse.execute("SELECT * FROM t")
         assert dict(zip(values, row, strict=True)) == expected
 
-    def test_a_text_where_a_number_should_be_is_explained(self, clickhouse: clickhouse_driver.Client) -> None:
-        sql, parameters = "SELECT number FROM numbers(9) LIMIT %(n)s", {"n": "{{ params.limit }}", "m": "5"}
-        with pytest.raises(AirflowException, match=r"(?s)Code: 440.*parameter n is the text '3'.*native_obj") as failed:
-            run_task(template(sql, parameters=parameters), params={"limit": 3})
-        assert "m is the text" not in str(failed.value)
+    @pytest.mark.parametrize(
+        ("sql", "words"),
+        [
+            ("SELECT number FROM numbers(9) LIMIT %(n)s", "Code: 440.*parameter n is the text '3'"),
+            ("SELECT %(n)s * 2", "Code: 43.*parameter n is the text '3'"),
+            ("SELECT 1 WHERE 2 IN %(all)s", r"Code: 53.*parameter all is the text '\[2, 3\]'"),
+            ("SELECT has([1], %(n)s), '%%'", "Code: 386.*parameter n is the text '3'"),
+            ("SELECT if(%(yes)s, 1, 2), %(day)s", "Code: 43.*parameter yes is the text 'True'"),
+        ],
+    )
+    def test_a_text_where_another_type_should_be_is_explained(
+        self, clickhouse: clickhouse_driver.Client, sql: str, words: str
+    ) -> None:
+        parameters = {"n": "{{ params.n }}", "all": "{{ params.all }}", "yes": "{{ params.yes }}", "day": "2026-11-20"}
+        with pytest.raises(AirflowException, match=f"(?s){words}: .*native_obj") as failed:
+            run_task(template(sql, parameters=parameters), params={"n": 3, "all": [2, 3], "yes": True})
+        assert str(failed.value).count("is the text") == 1
+
+    def test_other_errors_are_not_explained_by_types(self, clickhouse: clickhouse_driver.Client) -> None:
+        with pytest.raises(AirflowException, match="Code: 47") as failed:
+            run_task(template("SELECT %(n)s + no_such_column", parameters={"n": "3"}))
+        assert "is the text" not in str(failed.value)
 
     def test_natively_rendered_parameters_keep_their_types(
         self, clickhouse: clickhouse_driver.Client, tmp_path: Path
