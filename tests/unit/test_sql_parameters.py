@@ -10,9 +10,11 @@ from enum import Enum, IntEnum, StrEnum
 from fractions import Fraction
 from ipaddress import IPv4Network, IPv6Address
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+import pendulum
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -158,6 +160,8 @@ def test_the_names_of_a_statements_values_are_known() -> None:
         (datetime(9999, 12, 31, tzinfo=UTC), "1900 to 2299"),
         (datetime(2300, 1, 1, 0, 30, tzinfo=timezone(timedelta(hours=-1))), "1900 to 2299"),
         (pd.Timestamp("2026-11-20 00:00:00.123456789"), "nanoseconds"),
+        (pd.NaT, "NaTType"),
+        (pendulum.duration(days=1), "Duration cannot be written"),
         (date(1, 1, 1), "1900 to 2299"),
         (time(12, tzinfo=UTC), "the time has a zone"),
         (IPv6Address("fe80::1%eth0"), "has a scope"),
@@ -201,6 +205,13 @@ def test_what_cannot_be_written_exactly_is_refused_with_its_name_and_type(value:
         (datetime(1970, 1, 1, 9, tzinfo=timezone(timedelta(hours=9))), "toDateTime(0)"),
         (datetime(1970, 1, 1, 0, 0, 1, 5, tzinfo=UTC), "fromUnixTimestamp64Micro(1000005)"),
         (datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), "fromUnixTimestamp64Micro(-1000000)"),
+        (pendulum.datetime(2026, 11, 20, 10, tz="Asia/Seoul"), "toDateTime(1795136400)"),
+        (pendulum.datetime(2026, 11, 20, 1, 0, 0, 9), "fromUnixTimestamp64Micro(1795136400000009)"),
+        (pendulum.naive(2026, 11, 20, 1, 2, 3), "toDateTime('2026-11-20 01:02:03')"),
+        (pd.Timestamp("2026-11-20 01:00:00.5", tz="UTC"), "fromUnixTimestamp64Micro(1795136400500000)"),
+        (datetime(2026, 11, 1, 1, 30, tzinfo=ZoneInfo("America/New_York")), "toDateTime(1793511000)"),
+        (datetime(2026, 11, 1, 1, 30, fold=1, tzinfo=ZoneInfo("America/New_York")), "toDateTime(1793514600)"),
+        (pendulum.date(2026, 1, 2), "'2026-01-02'"),
         (date(2026, 1, 2), "'2026-01-02'"),
         (time(1, 2, 3, 4), "'01:02:03.000004'"),
         (uuid.UUID(int=1), "'00000000-0000-0000-0000-000000000001'"),

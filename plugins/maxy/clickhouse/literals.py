@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
@@ -28,7 +28,7 @@ _ESCAPES = str.maketrans(
         "\v": r"\v",
     }
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
 # What Date32 and DateTime64 hold; beyond it ClickHouse takes the nearest it has.
 _YEARS = range(1900, 2300)
@@ -115,16 +115,20 @@ def _decimal(value: Decimal) -> str:
 
 
 def _datetime(value: datetime) -> str:
+    _require_year(value)
     # pandas' Timestamp is a datetime with more digits.
     if getattr(value, "nanosecond", 0):
         raise UnquotableError(f"the {type(value).__name__} has nanoseconds, times are written to the microsecond")
-    if value.utcoffset() is None:
-        _require_year(value)
-        if value.microsecond or not 1970 < value.year < 2106:
-            return f"toDateTime64('{value:%Y-%m-%d %H:%M:%S.%f}', 6)"
-        return f"toDateTime('{value:%Y-%m-%d %H:%M:%S}')"
-    _require_year(value.astimezone(UTC))
-    microseconds = (value - _EPOCH) // _MICROSECOND
+    # Subclasses, such as pendulum's, print and subtract in ways of their own.
+    local = datetime(*value.timetuple()[:6], value.microsecond)
+    offset = value.utcoffset()
+    if offset is None:
+        if local.microsecond or not 1970 < local.year < 2106:
+            return f"toDateTime64('{local:%Y-%m-%d %H:%M:%S.%f}', 6)"
+        return f"toDateTime('{local:%Y-%m-%d %H:%M:%S}')"
+    moment = local - offset
+    _require_year(moment)
+    microseconds = (moment - _EPOCH) // _MICROSECOND
     seconds, fraction = divmod(microseconds, 1_000_000)
     if fraction or seconds not in _DATETIME_SECONDS:
         return f"fromUnixTimestamp64Micro({microseconds})"
@@ -133,7 +137,7 @@ def _datetime(value: datetime) -> str:
 
 def _date(value: date) -> str:
     _require_year(value)
-    return f"'{value:%Y-%m-%d}'"
+    return f"'{date(value.year, value.month, value.day):%Y-%m-%d}'"
 
 
 def _time(value: time) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import clickhouse_driver
+import pendulum
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
@@ -174,7 +175,8 @@ class TestParameters:
         self, clickhouse: clickhouse_driver.Client, tmp_path: Path
     ) -> None:
         clickhouse.execute("CREATE TABLE t (n UInt8, at DateTime64(6, 'UTC'), tags Array(UInt8)) ENGINE = Memory")
-        at = datetime(2026, 11, 20, 1, 2, 3, 5, tzinfo=UTC)
+        # As Airflow has it.
+        at = pendulum.datetime(2026, 11, 20, 1, 2, 3, 5)
         operator = parsed(
             "INSERT INTO t SELECT number, %(at)s, %(tags)s FROM numbers(9) LIMIT %(limit)s",
             tmp_path,
@@ -256,6 +258,33 @@ class TestRows:
         assert done["read_rows"] == 1_500_000
         # A block of 65,536 rows is some 10 MB, all rows would be 150.
         assert peak < 40_000_000
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "SELECT number % 2 AS a, count() FROM numbers(5) GROUP BY a WITH TOTALS",
+            "SELECT number FROM numbers(5) WHERE 0",
+            "SELECT 1 FORMAT JSONEachRow",
+            "SHOW TABLES",
+            "DESCRIBE TABLE t",
+            "EXISTS TABLE t",
+            "EXPLAIN SELECT 1",
+            "OPTIMIZE TABLE t FINAL",
+            "SYSTEM FLUSH LOGS",
+            "SET max_threads = 1",
+            "USE scratch",
+            "ALTER TABLE t DELETE WHERE a = 1 SETTINGS mutations_sync = 2",
+            "KILL QUERY WHERE query_id = 'nobody''s' ASYNC",
+            "INSERT INTO t VALUES (1), (2)",
+            "INSERT INTO t FORMAT CSV\n3\n4\n",
+            "WITH 5 AS x INSERT INTO t SELECT x",
+            "TRUNCATE TABLE t",
+        ],
+    )
+    def test_statements_of_every_kind_run_to_their_end(self, clickhouse: clickhouse_driver.Client, sql: str) -> None:
+        clickhouse.execute("CREATE TABLE t (a UInt8) ENGINE = MergeTree ORDER BY a")
+        done = run_task(template(["INSERT INTO t SELECT 1", sql]))
+        assert len(done["query_ids"]) == 2
 
     def test_the_last_statements_rows_are_there_for_a_subclass(self, clickhouse: clickhouse_driver.Client) -> None:
         operator = template("SELECT 1 AS a; SELECT number AS b, 'x' AS c FROM numbers(2)")
