@@ -16,6 +16,7 @@ from local.settings import SettingsError, read_settings
 from local.stack import SERVICE_ERRORS, Progress, Stack, StackError
 from scripts import recache
 from scripts.backfill import BackfillError, add_backfill_options, request_from
+from scripts.day_range import add_range_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -129,8 +130,7 @@ def parser() -> argparse.ArgumentParser:
     sql.add_argument("statement", nargs="?", help="default: read it from standard input")
     sql.add_argument("--format", default="PrettyCompactMonoBlock", help="ClickHouse's output format")
     backfill = add("backfill", _backfill, "compute a range of days again and wait for it")
-    backfill.add_argument("--from", dest="first", required=True, metavar="DAY", help="first day, included")
-    backfill.add_argument("--to", dest="last", required=True, metavar="DAY", help="last day, included")
+    add_range_options(backfill)
     add_backfill_options(backfill)
     recached = add("recache", _recache, "put a range of days into Valkey again as the table has them, and wait for it")
     recache.add_recache_options(recached)

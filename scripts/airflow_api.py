@@ -1,11 +1,10 @@
-"""Airflow's REST API and a daily DAG in it, for the scripts that compute and cache days. Needs Python alone."""
+"""Airflow's REST API and one DAG in it, for the scripts that compute and cache days. Needs Python alone."""
 
 from __future__ import annotations
 
 import json
 import urllib.error
 import urllib.request
-from datetime import date, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
@@ -49,6 +48,7 @@ class Api(Protocol):
         *,
         query: Mapping[str, object] | None = None,
         body: Mapping[str, object] | None = None,
+        timeout: float | None = None,
     ) -> dict[str, Any]: ...
 
 
@@ -91,21 +91,23 @@ class AirflowApi:
         *,
         query: Mapping[str, object] | None = None,
         body: Mapping[str, object] | None = None,
+        timeout: float | None = None,
     ) -> dict[str, Any]:
-        """:raises ApiError: an error status.
+        """:param timeout: seconds, for a request that takes longer than others.
 
+        :raises ApiError: an error status.
         :raises ApiUnreachable: no answer.
         """
         if self._token is None:
             self._token = self._fetch_token()
         address = f"/api/v2{path}" + (f"?{urlencode(query)}" if query else "")
         try:
-            return self._send(method, address, body)
+            return self._send(method, address, body, timeout)
         except ApiError as error:
             if error.status != HTTPStatus.UNAUTHORIZED or self._login is None:
                 raise
         self._token = self._fetch_token()
-        return self._send(method, address, body)
+        return self._send(method, address, body, timeout)
 
     def _fetch_token(self) -> str:
         if self._login is None:
@@ -119,14 +121,16 @@ class AirflowApi:
                 raise ApiError(error.status, f"{self.url} refused the login of {username}") from None
             raise
 
-    def _send(self, method: str, address: str, body: Mapping[str, object] | None) -> dict[str, Any]:
+    def _send(
+        self, method: str, address: str, body: Mapping[str, object] | None, timeout: float | None = None
+    ) -> dict[str, Any]:
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + address, data=data, headers=headers, method=method)
         try:
-            with self._opener.open(request, timeout=self._timeout) as response:
+            with self._opener.open(request, timeout=timeout or self._timeout) as response:
                 answer = json.loads(response.read() or b"{}")
         except urllib.error.HTTPError as error:
             raise ApiError(error.code, f"{method} {address}: {error.code} {_detail(error.read())}") from None
@@ -148,30 +152,8 @@ def _detail(body: bytes) -> str:
     return detail if isinstance(detail, str) else json.dumps(detail)
 
 
-def parse_day(text: str, name: str) -> date:
-    """:raises ScriptError: not an existing day written YYYY-MM-DD."""
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        day = None
-    # fromisoformat also takes 20261101 and 2026-W44-7.
-    if day is None or day.isoformat() != text:
-        raise ScriptError(f"{name} {text}: expected an existing day as YYYY-MM-DD")
-    return day
-
-
-def days_from(first: date, last: date) -> list[date]:
-    """Return the days of a range, both ends included.
-
-    :raises ScriptError: for a range that ends before it begins.
-    """
-    if first > last:
-        raise ScriptError(f"--from {first} is after --to {last}")
-    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
-
-
-class DailyDag:
-    """A DAG whose runs are for days.
+class Dag:
+    """One DAG, as Airflow's API knows it.
 
     :param api: Airflow.
     :param dag_id: the DAG.
@@ -241,16 +223,6 @@ class DailyDag:
         except (ApiUnreachable, ApiError):
             return True
         return bool(health["scheduler"]["status"] == "healthy")
-
-
-def refuse_days_to_come(last: date, zone: ZoneInfo, now: datetime) -> None:
-    """:raises ScriptError: for a last day that has not ended in the zone."""
-    today = now.astimezone(zone).date()
-    if last >= today:
-        raise ScriptError(
-            f"--to {last} has not ended yet: it is {today} in {zone.key}, so the last full day is"
-            f" {today - timedelta(days=1)}"
-        )
 
 
 def is_passing(error: ScriptError) -> bool:

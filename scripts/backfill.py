@@ -1,11 +1,13 @@
-"""Recompute a range of days of a daily DAG through Airflow's REST API, wait, and fail when a day failed.
+"""Recompute a range of days of any DAG through Airflow's REST API, wait, and fail when a run of a day failed.
 
     python scripts/backfill.py --url http://127.0.0.1:8080 --from 2026-11-01 --to 2026-11-10
 
 Both dates are days of the statistics time zone and both are included: `airflow backfill create` takes bare dates for
-midnight in UTC and so silently loses a day. Works against any Airflow 3; needs Python alone. Credentials come from
-AIRFLOW_TOKEN, or AIRFLOW_USERNAME and AIRFLOW_PASSWORD. Exit status: 0 every day is done, 1 a day is not, 2 the
-backfill could not be started or followed.
+midnight in UTC and so silently loses a day. A day is done when every run that it has by the DAG's schedule is: one of
+a daily DAG, 24 of an hourly one (23 or 25 where clocks change). A DAG whose runs are not those of days (no schedule,
+assets, partitions) is refused. Works against any Airflow 3; needs Python alone. Credentials come from AIRFLOW_TOKEN, or
+AIRFLOW_USERNAME and AIRFLOW_PASSWORD. Exit status: 0 every day is done, 1 a day is not, 2 the backfill could not be
+started or followed.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ import os
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from enum import StrEnum
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,18 +35,20 @@ from scripts.airflow_api import (
     Api,
     ApiError,
     ApiUnreachable,
-    DailyDag,
+    Dag,
     ScriptError,
     api_from,
-    days_from,
     is_passing,
-    parse_day,
-    refuse_days_to_come,
 )
+from scripts.backfill_progress import Progress
+from scripts.day_range import DaysRequest, add_dag_options, add_range_options, parse_day, start_of, values_from
+from scripts.patience import Patience
+from scripts.scheduled_runs import DayResult, DayRun, ScheduledRuns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from zoneinfo import ZoneInfo
+
+    from scripts.scheduled_runs import Look
 
 # Names that others know from here.
 __all__ = [
@@ -55,6 +60,7 @@ __all__ = [
     "Backfill",
     "BackfillError",
     "BackfillRequest",
+    "DayResult",
     "DayRun",
     "Outcome",
     "Reprocess",
@@ -69,12 +75,12 @@ __all__ = [
 #: What a backfill raises.
 BackfillError = ScriptError
 
-_FINISHED = frozenset({"success", "failed"})
-_PAGE = 100
+# Runs of one day that are named in the result.
+_NAMED_RUNS = 25
 
 
 class Reprocess(StrEnum):
-    """What becomes of a day that has a finished run already."""
+    """What becomes of a run that has finished already."""
 
     NONE = "none"
     FAILED = "failed"
@@ -82,64 +88,40 @@ class Reprocess(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackfillRequest:
-    """:param first: the first day, included.
+class BackfillRequest(DaysRequest):
+    """:param reprocess: which finished runs to compute again; those that do not exist are always computed.
 
-    :param last: the last day, included.
-    :param timezone: the IANA zone in which a day begins at midnight; None = ask the deployment.
-    :param max_active_runs: days computed at the same time.
-    :param unpause: unpause the DAG instead of refusing a paused one.
     :param turn_timeout: seconds to wait for another backfill of the DAG to end, or for its scheduled run to be made.
-    :param outage_timeout: seconds without an answer from Airflow, or without its scheduler, that are tolerated.
-    :param poll_interval: seconds between two questions.
     """
 
-    first: date
-    last: date
-    dag_id: str = DEFAULT_DAG_ID
-    timezone: str | None = None
     reprocess: Reprocess = Reprocess.NONE
-    max_active_runs: int = 3
     run_backwards: bool = False
-    dry_run: bool = False
-    unpause: bool = False
     turn_timeout: float = 600.0
-    outage_timeout: float = 120.0
-    poll_interval: float = 2.0
-
-
-@dataclass(frozen=True)
-class DayRun:
-    """The run of one day.
-
-    :param state: Airflow's word: queued, running, success, failed.
-    """
-
-    day: date
-    run_id: str
-    state: str
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """:param done: days whose run succeeded.
+    """:param days: what became of each day, in their order."""
 
-    :param failed: the runs of the days whose run failed.
-    :param missing: days that have no run.
-    """
-
-    done: tuple[date, ...]
-    failed: tuple[DayRun, ...] = ()
-    missing: tuple[date, ...] = ()
+    days: tuple[DayResult, ...]
 
     @property
     def ok(self) -> bool:
-        return not self.failed and not self.missing
+        return all(day.ok for day in self.days)
 
+    @property
+    def done(self) -> tuple[date, ...]:
+        """The days all runs of which succeeded."""
+        return tuple(day.day for day in self.days if day.ok)
 
-def start_of(day: date, zone: ZoneInfo) -> datetime:
-    """Midnight of the day in the zone, with the offset that is valid on that day."""
-    return datetime(day.year, day.month, day.day, tzinfo=zone)
+    @property
+    def failed(self) -> tuple[DayRun, ...]:
+        return tuple(run for day in self.days for run in day.failed)
+
+    @property
+    def missing(self) -> tuple[datetime, ...]:
+        """The logical dates that have no run."""
+        return tuple(moment for day in self.days for moment in day.missing)
 
 
 class Backfill:
@@ -163,231 +145,224 @@ class Backfill:
         monotonic: Callable[[], float] = time.monotonic,
         report: Callable[[str], None] = print,
     ) -> None:
-        self._days = days_from(request.first, request.last)
-        if request.max_active_runs < 1:
-            raise BackfillError(f"--max-active-runs {request.max_active_runs}: expected at least 1")
         self._api = api
         self._request = request
         self._now = now
-        self._sleep = sleep
-        self._monotonic = monotonic
         self._report = report
-        self._dag = DailyDag(api, request.dag_id)
+        self._dag = Dag(api, request.dag_id)
+        self._patience = Patience(self._dag, request, sleep=sleep, monotonic=monotonic)
 
     def run(self) -> Outcome:
-        """Create the runs that are needed, and wait until every requested day's run has finished.
+        """Create the runs that are needed, and wait until every run of the requested days has finished.
 
         :raises BackfillError: before anything is changed, the request makes no sense; later, Airflow is out of reach.
         """
         request = self._request
         zone = self._dag.zone(request.timezone)
-        refuse_days_to_come(request.last, zone, self._now())
+        request.refuse_days_to_come(zone, self._now())
+        runs = ScheduledRuns(self._api, self._dag, request, zone)
+        runs.refuse_other_schedules(self._now())
         self._dag.require_unpaused(unpause=request.unpause, dry_run=request.dry_run, report=self._report)
-        if not self._request.dry_run:
-            self._wait_for_due_run()
-        runs = self._runs(zone)
-        needed = [day for day in self._days if self._needs_run(runs.get(day))]
-        self._announce(zone, runs, needed)
-        if self._request.dry_run:
-            return Outcome(done=tuple(self._days))
+        if not request.dry_run:
+            self._wait_for_due_run(runs)
+        look = runs.look()
+        if not look.plan:
+            raise BackfillError(f"{request.describe(zone)}: none of them has a run by the DAG's schedule")
+        needed = [moment for moment in look.plan if self._needs_run(look.runs.get(moment))]
+        progress = Progress(
+            request.days, look.plan, day_of=runs.day_of, report=self._report, monotonic=self._patience.monotonic
+        )
+        self._report(f"{request.describe(zone)}{progress.runs_in_words}; {len(needed)} to compute")
+        self._announce(runs, look, set(needed))
+        if request.dry_run:
+            return Outcome(tuple(runs.results(look)))
         if needed:
-            self._create(zone)
-        return self._follow(zone)
+            self._create(runs)
+        return Outcome(tuple(runs.results(self._follow(runs, progress))))
 
-    def _wait_for_due_run(self) -> None:
-        """Let the scheduler make the run that is due first, which may be for one of the days.
+    def _wait_for_due_run(self, runs: ScheduledRuns) -> None:
+        """Let the scheduler make the run that is due first, if it may be of one of the days.
 
         Made by the backfill at the same moment, the two runs of one date would collide, and Airflow 3.3.2's scheduler
         does not survive that. A DAG that was unpaused just now, and any DAG just after midnight, has such a run.
         """
-        deadline = self._monotonic() + self._request.turn_timeout
-        while True:
-            due = self._dag.read().get("next_dagrun_run_after")
-            if due is None or datetime.fromisoformat(due) > self._now():
-                return
-            if self._monotonic() >= deadline:
+        patience, timeout = self._patience, self._request.turn_timeout
+        deadline = patience.monotonic() + timeout
+        while (due := runs.due_run(self._now())) is not None:
+            if patience.monotonic() >= deadline:
                 raise BackfillError(
-                    f"the run of {self._request.dag_id} that was due at {due} has not been made after"
-                    f" {self._request.turn_timeout:.0f} s: does the scheduler run, has the DAG reached max_active_runs?"
+                    f"the run of {self._request.dag_id} that was due at {due.isoformat()} has not been made after"
+                    f" {timeout:.0f} s: does the scheduler run, has the DAG reached max_active_runs?"
                 )
-            self._sleep(self._request.poll_interval)
-
-    def _runs(self, zone: ZoneInfo) -> dict[date, DayRun]:
-        """The runs of the requested days. A run belongs to a day when its interval begins with the day."""
-        starts = {start_of(day, zone).astimezone(UTC): day for day in self._days}
-        runs: dict[date, DayRun] = {}
-        query = {
-            "logical_date_gte": start_of(self._request.first, zone).isoformat(),
-            "logical_date_lte": start_of(self._request.last, zone).isoformat(),
-            "limit": _PAGE,
-            "order_by": "id",
-        }
-        seen = 0
-        while True:
-            page = self._api.request("GET", f"{self._dag.path}/dagRuns", query={**query, "offset": seen})
-            for run in page["dag_runs"]:
-                day = starts.get(datetime.fromisoformat(run["logical_date"]).astimezone(UTC))
-                if day is not None:
-                    runs[day] = DayRun(day, run["dag_run_id"], run["state"])
-            seen += len(page["dag_runs"])
-            if not page["dag_runs"] or seen >= page["total_entries"]:
-                return runs
+            patience.pause()
 
     def _needs_run(self, run: DayRun | None) -> bool:
         if run is None:
             return True
-        if run.state not in _FINISHED:
+        if not run.has_finished:
             return False
         return self._request.reprocess is Reprocess.COMPLETED or (
             self._request.reprocess is Reprocess.FAILED and run.state == "failed"
         )
 
-    def _announce(self, zone: ZoneInfo, runs: Mapping[date, DayRun], needed: Sequence[date]) -> None:
-        request = self._request
-        days = "1 day" if len(self._days) == 1 else f"{len(self._days)} days"
-        self._report(
-            f"{request.dag_id}: {request.first} to {request.last}, {days} in {zone.key}; {len(needed)} to compute"
-        )
-        for day in self._days:
-            run = runs.get(day)
-            if request.dry_run:
-                self._report(
-                    f"  {day}: {run.state if run else 'no run yet'}{', would be computed' if day in needed else ''}"
-                )
-            elif run and run.state == "failed" and day not in needed:
-                self._report(f"  {day}: failed before and is not computed again; pass --reprocess failed")
+    def _announce(self, runs: ScheduledRuns, look: Look, needed: set[datetime]) -> None:
+        """Name the days that may not be what one expects; in a dry run, all of them."""
+        of_day: dict[date, list[datetime]] = {day: [] for day in self._request.days}
+        for moment in look.plan:
+            of_day[runs.day_of(moment)].append(moment)
+        for day, moments in of_day.items():
+            to_compute = [moment for moment in moments if moment in needed]
+            if self._request.dry_run:
+                self._report(f"  {day}: {_states_in_words(look, moments)}{_would(len(to_compute), len(moments))}")
+                continue
+            failed = [moment for moment in moments if (run := look.runs.get(moment)) and run.state == "failed"]
+            if failed and not to_compute:
+                before = "failed before and is" if len(moments) == 1 else f"{len(failed)} runs failed before and are"
+                self._report(f"  {day}: {before} not computed again; pass --reprocess failed")
 
-    def _create(self, zone: ZoneInfo) -> None:
-        request = self._request
-        body = {
-            "dag_id": request.dag_id,
-            "from_date": start_of(request.first, zone).isoformat(),
-            # The day's last second: "to" is a moment, so midnight of that day is right by luck at best.
-            "to_date": _last_second(request.last, zone).isoformat(),
-            "reprocess_behavior": request.reprocess.value,
-            "max_active_runs": request.max_active_runs,
-            "run_backwards": request.run_backwards,
-        }
-        deadline = self._monotonic() + request.turn_timeout
+    def _create(self, runs: ScheduledRuns) -> None:
+        request, patience = self._request, self._patience
+        deadline = patience.monotonic() + request.turn_timeout
         waiting = False
         while True:
             try:
-                self._api.request("POST", "/backfills", body=body)
+                runs.create(reprocess=request.reprocess.value, run_backwards=request.run_backwards)
                 return
-            except ApiError as error:
+            except ScriptError as error:
+                if is_passing(error):
+                    raise BackfillError(
+                        f"{error}. It may have made the runs all the same: see the backfills of {request.dag_id} in"
+                        " its pages. This command with --reprocess none follows those that are there"
+                    ) from error
                 # A backfill counts as running for up to half a minute after its last run.
-                if error.status != HTTPStatus.CONFLICT:
+                if not isinstance(error, ApiError) or error.status != HTTPStatus.CONFLICT:
                     raise
             if not waiting:
                 waiting = True
                 self._report(f"another backfill of {request.dag_id} is still running: waiting for it to end")
-            if self._monotonic() >= deadline:
+            if patience.monotonic() >= deadline:
                 raise BackfillError(
                     f"another backfill of {request.dag_id} was still running after {request.turn_timeout:.0f} s;"
                     " if it is paused, unpause or cancel it"
                 )
-            self._sleep(request.poll_interval)
+            patience.pause()
 
-    def _follow(self, zone: ZoneInfo) -> Outcome:
-        total = len(self._days)
-        last_line = ""
-        healthy = self._monotonic()
+    def _follow(self, runs: ScheduledRuns, progress: Progress) -> Look:
+        """Wait until no run of the days is under way."""
+        patience = self._patience
+        look = patience.through_outages(runs.look)
         while True:
-            runs = self._runs_through_outages(zone)
-            done = tuple(day for day in self._days if day in runs and runs[day].state == "success")
-            failed = tuple(runs[day] for day in self._days if day in runs and runs[day].state == "failed")
-            missing = tuple(day for day in self._days if day not in runs)
-            line = f"{len(done) + len(failed)} of {total} days finished" + (
-                f", failed: {', '.join(str(run.day) for run in failed)}" if failed else ""
+            line = progress.tell(look)
+            if not look.waiting:
+                # Somebody may have cleared runs that had ended, and one by hand may have kept its date from the plan.
+                again = patience.through_outages(runs.look)
+                if not again.waiting and again.plan == look.plan:
+                    progress.tell(again)
+                    return again
+                look = again
+                continue
+            patience.require_scheduler(line)
+            self._require_unpaused(line)
+            # As long as Airflow took for the last answers, so that no more than half of the time it works for this.
+            patience.pause(at_least=progress.asked_for)
+            with progress.asking():
+                look = patience.through_outages(partial(runs.look_again, look))
+
+    def _require_unpaused(self, line: str) -> None:
+        """:raises BackfillError: somebody has paused the DAG: its runs stay queued."""
+        try:
+            paused = self._dag.read().get("is_paused")
+        except ScriptError as error:
+            if not is_passing(error):
+                raise
+            return
+        if paused:
+            raise BackfillError(
+                f"{line}; {self._request.dag_id} has been paused meanwhile: its runs stay queued. Unpause it and run"
+                " this command again with --reprocess none to follow them"
             )
-            if line != last_line:
-                self._report(line)
-                last_line = line
-            if len(done) + len(failed) + len(missing) == total:
-                return Outcome(done, failed, missing)
-            if self._dag.scheduler_is_healthy():
-                healthy = self._monotonic()
-            elif self._monotonic() - healthy >= self._request.outage_timeout:
-                raise BackfillError(
-                    f"{line}; the scheduler has not been healthy for {self._request.outage_timeout:.0f} s,"
-                    " so the other days will not be computed before it runs again"
-                )
-            self._sleep(self._request.poll_interval)
-
-    def _runs_through_outages(self, zone: ZoneInfo) -> dict[date, DayRun]:
-        """A restart of the api-server in a long backfill is no reason to give up: the runs go on without it."""
-        deadline = self._monotonic() + self._request.outage_timeout
-        while True:
-            try:
-                return self._runs(zone)
-            except (ApiUnreachable, ApiError) as error:
-                if not is_passing(error) or self._monotonic() >= deadline:
-                    raise
-            self._sleep(self._request.poll_interval)
 
 
-def _last_second(day: date, zone: ZoneInfo) -> datetime:
-    # By way of UTC: subtracting within a zone ignores a change of its offset.
-    next_day = start_of(day + timedelta(days=1), zone).astimezone(UTC)
-    return (next_day - timedelta(seconds=1)).astimezone(zone)
+def _states_in_words(look: Look, moments: Sequence[datetime]) -> str:
+    states = [run.state if (run := look.runs.get(moment)) else "no run yet" for moment in moments]
+    if not states:
+        return "no run by the schedule"
+    if len(states) == 1:
+        return states[0]
+    return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+
+
+def _would(to_compute: int, total: int) -> str:
+    if not to_compute:
+        return ""
+    return ", would be computed" if total == 1 else f"; {to_compute} would be computed"
 
 
 def describe(outcome: Outcome, *, dag_id: str, url: str) -> list[str]:
-    """The result in lines for people: every day that is not done, by name, with the address of its run."""
-    lines = [
-        f"{run.day}: FAILED, see {url}/dags/{quote(dag_id, safe='')}/runs/{quote(run.run_id, safe='')}"
-        for run in outcome.failed
-    ]
-    lines += [f"{day}: has NO RUN; is it before the DAG's start date?" for day in outcome.missing]
-    total = len(outcome.done) + len(lines)
-    lines.append(f"{len(outcome.done)} of {total} days done" + ("" if outcome.ok else f", {len(lines)} NOT"))
+    """The result in lines for people: every day and run that is not done, by name, with the address of the run."""
+    lines = []
+    for day in outcome.days:
+        lines += _describe_day(day, f"{url}/dags/{quote(dag_id, safe='')}/runs/")
+    idle = [str(day.day) for day in outcome.days if not day.total]
+    if idle:
+        lines.append(f"no run by the schedule: {', '.join(idle[:_NAMED_RUNS])}{_more(len(idle))}")
+    days = [day for day in outcome.days if day.total]
+    done = sum(day.ok for day in days)
+    runs = sum(day.total for day in days)
+    in_runs = f" ({sum(day.done for day in days)} of {runs} runs)" if runs != len(days) else ""
+    lines.append(f"{done} of {len(days)} days done{in_runs}" + ("" if outcome.ok else f", {len(days) - done} NOT"))
     return lines
+
+
+def _describe_day(day: DayResult, address: str) -> list[str]:
+    if day.ok:
+        return []
+    if day.total == 1:
+        return [f"{day.day}: FAILED, see {address}{quote(run.run_id, safe='')}" for run in day.failed] or [
+            f"{day.day}: has NO RUN; was it removed, or is the DAG another one now?"
+        ]
+    lines = [
+        f"  {run.logical_date.isoformat(timespec='minutes')}: FAILED, see {address}{quote(run.run_id, safe='')}"
+        for run in day.failed
+    ]
+    lines += [f"  {moment.isoformat(timespec='minutes')}: has NO RUN" for moment in day.missing]
+    named = lines[:_NAMED_RUNS]
+    if more := _more(len(lines)):
+        named.append(f" {more}")
+    return [f"{day.day}: {day.done} of {day.total} runs done", *named]
+
+
+def _more(count: int) -> str:
+    return f" … and {count - _NAMED_RUNS} more" if count > _NAMED_RUNS else ""
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Recompute a range of days through Airflow's REST API and wait for it.",
+        description="Recompute a range of days of a DAG through Airflow's REST API and wait for it.",
         epilog="Credentials: AIRFLOW_TOKEN, or AIRFLOW_USERNAME and AIRFLOW_PASSWORD, in the environment.",
     )
     parser.add_argument("--url", required=True, help="address of Airflow's web interface")
-    parser.add_argument("--from", dest="first", required=True, metavar="DAY", help="first day, YYYY-MM-DD, included")
-    parser.add_argument("--to", dest="last", required=True, metavar="DAY", help="last day, YYYY-MM-DD, included")
+    add_range_options(parser)
     add_backfill_options(parser)
     return parser
 
 
 def add_backfill_options(parser: argparse.ArgumentParser) -> None:
     """The options that the embedded stack's own `backfill` command shares."""
-    parser.add_argument("--dag-id", default=DEFAULT_DAG_ID, help="default: %(default)s")
+    add_dag_options(parser, at_a_time="runs at a time", dry_run="only tell what would be computed")
     parser.add_argument(
         "--reprocess",
         type=Reprocess,
         choices=list(Reprocess),
         default=Reprocess.NONE,
-        help="which finished days to compute again (default: none)",
+        help="which finished runs to compute again (default: none)",
     )
-    parser.add_argument("--max-active-runs", type=int, default=3, metavar="N", help="days at a time (default: 3)")
-    parser.add_argument(
-        "--timezone", metavar="ZONE", help="statistics time zone (default: what the DAG says of its stat_date)"
-    )
-    parser.add_argument("--run-backwards", action="store_true", help="newest day first")
-    parser.add_argument("--unpause", action="store_true", help="unpause the DAG if it is paused")
-    parser.add_argument("--dry-run", action="store_true", help="only tell what would be computed")
+    parser.add_argument("--run-backwards", action="store_true", help="newest run first")
 
 
 def request_from(options: argparse.Namespace) -> BackfillRequest:
     """:raises BackfillError: a date is malformed."""
-    return BackfillRequest(
-        first=parse_day(options.first, "--from"),
-        last=parse_day(options.last, "--to"),
-        dag_id=options.dag_id,
-        timezone=options.timezone,
-        reprocess=options.reprocess,
-        max_active_runs=options.max_active_runs,
-        run_backwards=options.run_backwards,
-        dry_run=options.dry_run,
-        unpause=options.unpause,
-    )
+    return BackfillRequest(**values_from(options), reprocess=options.reprocess, run_backwards=options.run_backwards)
 
 
 def run_and_describe(api: Api, request: BackfillRequest, *, url: str, report: Callable[[str], None] = print) -> int:

@@ -22,24 +22,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 if not __package__:
     # Run as a file: only the file's own folder can be imported from.
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.airflow_api import (
-    DEFAULT_DAG_ID,
-    ApiError,
-    DailyDag,
-    ScriptError,
-    api_from,
-    days_from,
-    is_passing,
-    parse_day,
-    refuse_days_to_come,
-)
+from scripts.airflow_api import ApiError, Dag, ScriptError, api_from
+from scripts.day_range import DaysRequest, add_dag_options, add_range_options, values_from
+from scripts.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,27 +42,8 @@ PARAMETER = "cache_only"
 CACHE_TASK = "cache"
 
 
-@dataclass(frozen=True, kw_only=True)
-class RecacheRequest:
-    """:param first: the first day, included.
-
-    :param last: the last day, included.
-    :param timezone: the IANA zone in which a day begins at midnight; None = ask the deployment.
-    :param max_active_runs: days at the same time.
-    :param unpause: unpause the DAG instead of refusing a paused one.
-    :param outage_timeout: seconds without an answer from Airflow, or without its scheduler, that are tolerated.
-    :param poll_interval: seconds between two questions.
-    """
-
-    first: date
-    last: date
-    dag_id: str = DEFAULT_DAG_ID
-    timezone: str | None = None
-    max_active_runs: int = 3
-    dry_run: bool = False
-    unpause: bool = False
-    outage_timeout: float = 120.0
-    poll_interval: float = 2.0
+class RecacheRequest(DaysRequest):
+    """Which days to cache again."""
 
 
 @dataclass
@@ -111,15 +84,11 @@ class Recache:
         monotonic: Callable[[], float] = time.monotonic,
         report: Callable[[str], None] = print,
     ) -> None:
-        if request.max_active_runs < 1:
-            raise ScriptError(f"--max-active-runs {request.max_active_runs}: expected at least 1")
-        self._days = days_from(request.first, request.last)
-        self._dag = DailyDag(api, request.dag_id)
+        self._dag = Dag(api, request.dag_id)
         self._api = api
         self._request = request
         self._now = now
-        self._sleep = sleep
-        self._monotonic = monotonic
+        self._patience = Patience(self._dag, request, sleep=sleep, monotonic=monotonic)
         self._report = report
         # The runs of two commands at once are different ones.
         self._token = secrets.token_hex(4)
@@ -131,21 +100,19 @@ class Recache:
         """
         request = self._request
         zone = self._dag.zone(request.timezone)
-        refuse_days_to_come(request.last, zone, self._now())
+        request.refuse_days_to_come(zone, self._now())
         if PARAMETER not in self._dag.parameters():
             raise ScriptError(f"{request.dag_id} has no parameter {PARAMETER}: this deployment's DAG is an older one")
         self._dag.require_unpaused(unpause=request.unpause, dry_run=request.dry_run, report=self._report)
-        days = "1 day" if len(self._days) == 1 else f"{len(self._days)} days"
-        self._report(f"{request.dag_id}: {request.first} to {request.last}, {days} in {zone.key} to cache again")
+        self._report(f"{request.describe(zone)} to cache again")
         if request.dry_run:
             return Recached()
         return self._follow()
 
     def _follow(self) -> Recached:
-        waiting = deque(self._days)
+        waiting = deque(self._request.days)
         running: dict[date, str] = {}
         result, told = Recached(), -1
-        healthy = self._monotonic()
         while waiting or running:
             while waiting and len(running) < self._request.max_active_runs:
                 day = waiting.popleft()
@@ -153,19 +120,13 @@ class Recache:
             for day, run_id in list(running.items()):
                 if self._has_ended(day, run_id, result):
                     del running[day]
+            line = _progress(result, len(self._request.days))
             if result.count != told:
                 told = result.count
-                self._report(_progress(result, len(self._days)))
-            if not running:
-                continue
-            if self._dag.scheduler_is_healthy():
-                healthy = self._monotonic()
-            elif self._monotonic() - healthy >= self._request.outage_timeout:
-                raise ScriptError(
-                    f"{_progress(result, len(self._days))}; the scheduler has not been healthy for"
-                    f" {self._request.outage_timeout:.0f} s, so the other days wait until it runs again"
-                )
-            self._sleep(self._request.poll_interval)
+                self._report(line)
+            if running:
+                self._patience.require_scheduler(line)
+                self._patience.pause()
         return result
 
     def _begin(self, day: date) -> str:
@@ -180,7 +141,7 @@ class Recache:
             "conf": {"stat_date": day.isoformat(), PARAMETER: True},
         }
         try:
-            self._through_outages(lambda: self._api.request("POST", f"{self._dag.path}/dagRuns", body=body))
+            self._patience.through_outages(lambda: self._api.request("POST", f"{self._dag.path}/dagRuns", body=body))
         except ApiError as error:
             # Made by an earlier try whose answer got lost.
             if error.status != HTTPStatus.CONFLICT:
@@ -190,24 +151,15 @@ class Recache:
     def _has_ended(self, day: date, run_id: str, result: Recached) -> bool:
         """Look at a day's run, and note its result if there is one."""
         path = f"{self._dag.path}/dagRuns/{quote(run_id, safe='')}"
-        state = self._through_outages(lambda: self._api.request("GET", path))["state"]
+        state = self._patience.through_outages(lambda: self._api.request("GET", path))["state"]
         if state == "failed":
             result.failed[day] = run_id
         elif state == "success":
-            task = self._through_outages(lambda: self._api.request("GET", f"{path}/taskInstances/{CACHE_TASK}"))
+            task = self._patience.through_outages(
+                lambda: self._api.request("GET", f"{path}/taskInstances/{CACHE_TASK}")
+            )
             (result.absent if task["state"] == "skipped" else result.done).append(day)
         return state in ("failed", "success")
-
-    def _through_outages(self, ask: Callable[[], Any]) -> Any:
-        """Ask again while Airflow is away: the runs go on without its api-server."""
-        deadline = self._monotonic() + self._request.outage_timeout
-        while True:
-            try:
-                return ask()
-            except ScriptError as error:
-                if not is_passing(error) or self._monotonic() >= deadline:
-                    raise
-            self._sleep(self._request.poll_interval)
 
 
 def _progress(result: Recached, total: int) -> str:
@@ -232,28 +184,13 @@ def describe(result: Recached, *, dag_id: str, url: str) -> list[str]:
 
 def add_recache_options(parser: argparse.ArgumentParser) -> None:
     """The options that the embedded stack's own `recache` command shares."""
-    parser.add_argument("--from", dest="first", required=True, metavar="DAY", help="first day, YYYY-MM-DD, included")
-    parser.add_argument("--to", dest="last", required=True, metavar="DAY", help="last day, YYYY-MM-DD, included")
-    parser.add_argument("--dag-id", default=DEFAULT_DAG_ID, help="default: %(default)s")
-    parser.add_argument("--max-active-runs", type=int, default=3, metavar="N", help="days at a time (default: 3)")
-    parser.add_argument(
-        "--timezone", metavar="ZONE", help="statistics time zone (default: what the DAG says of its stat_date)"
-    )
-    parser.add_argument("--unpause", action="store_true", help="unpause the DAG if it is paused")
-    parser.add_argument("--dry-run", action="store_true", help="only check, and tell how many days there are")
+    add_range_options(parser)
+    add_dag_options(parser, at_a_time="days at a time", dry_run="only check, and tell how many days there are")
 
 
 def request_from(options: argparse.Namespace) -> RecacheRequest:
     """:raises ScriptError: a date is malformed."""
-    return RecacheRequest(
-        first=parse_day(options.first, "--from"),
-        last=parse_day(options.last, "--to"),
-        dag_id=options.dag_id,
-        timezone=options.timezone,
-        max_active_runs=options.max_active_runs,
-        dry_run=options.dry_run,
-        unpause=options.unpause,
-    )
+    return RecacheRequest(**values_from(options))
 
 
 def run_and_describe(api: Api, request: RecacheRequest, *, url: str, report: Callable[[str], None] = print) -> int:
