@@ -9,19 +9,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import clickhouse_driver
-from airflow_clickhouse_plugin.hooks.clickhouse import ClickHouseHook as _PluginHook
-from airflow_clickhouse_plugin.hooks.clickhouse_dbapi import ClickHouseDbApiHook as _PluginDbApiHook
-from clickhouse_driver.errors import ErrorCodes, ServerException
+import clickhouse_driver  # type: ignore[import-untyped, unused-ignore]
+from clickhouse_driver.errors import ErrorCodes, ServerException  # type: ignore[import-untyped, unused-ignore]
 
 from maxy.clickhouse.literals import literal
 from maxy.clickhouse.parameters import fill, quote
+from maxy.hooks._plugin_imports import without_moved_names
 from maxy.hooks.environment import overridden
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from airflow.sdk import Connection
+
+with without_moved_names():
+    from airflow_clickhouse_plugin.hooks import clickhouse as _plugin  # type: ignore[import-untyped, unused-ignore]
+    from airflow_clickhouse_plugin.hooks import clickhouse_dbapi as _plugin_dbapi  # type: ignore[import-untyped, unused-ignore]
 
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
@@ -174,7 +177,7 @@ def _setting_value(name: str, value: Any) -> Any:
     raise SettingError(f"setting {name!r}: a {type(value).__name__} is no value of a setting")
 
 
-class ClickHouseHook(_PluginHook):  # type: ignore[misc]
+class ClickHouseHook(_plugin.ClickHouseHook):  # type: ignore[misc]
     """airflow-clickhouse-plugin's hook; ``CLICKHOUSE_*`` override the connection ``clickhouse_default``.
 
     :param clickhouse_conn_id: an Airflow connection of the native protocol.
@@ -199,7 +202,7 @@ class ClickHouseHook(_PluginHook):  # type: ignore[misc]
             client.disconnect()
 
 
-class ClickHouseDbApiHook(_PluginDbApiHook):  # type: ignore[misc]
+class ClickHouseDbApiHook(_plugin_dbapi.ClickHouseDbApiHook):  # type: ignore[misc]
     """airflow-clickhouse-plugin's DB-API hook; ``CLICKHOUSE_*`` override the connection ``clickhouse_default``.
 
     :param schema: the database, used instead of the connection's schema.

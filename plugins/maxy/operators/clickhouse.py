@@ -6,25 +6,31 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from airflow_clickhouse_plugin.operators.clickhouse import BaseClickHouseOperator
-from clickhouse_driver.errors import Error as ClickHouseError
+from clickhouse_driver.errors import Error as ClickHouseError  # type: ignore[import-untyped, unused-ignore]
 
+from maxy.hooks._plugin_imports import without_moved_names
 from maxy.hooks.clickhouse import ClickHouseHook, SettingError
 from maxy.hooks.environment import CLICKHOUSE_NATIVE_CONN_ID
 from maxy.operators._sql_parts import advice, file_name, part_names, read_parts, read_statement
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from airflow.sdk import Context
 
     from maxy.hooks.clickhouse import ClickHouseSession, StatementResult
+    from maxy.operators._arguments import OperatorArguments
     from maxy.operators._sql_parts import FilledStatement
+
+with without_moved_names():
+    from airflow_clickhouse_plugin.operators import clickhouse as _plugin  # type: ignore[import-untyped, unused-ignore]
 
 _FILES = (".sql", ".SQL")
 # What the driver raises for ClickHouse, and for the network; an EOFError if ClickHouse is gone in the middle.
 _CLICKHOUSE_ERRORS = (ClickHouseError, OSError, EOFError)
 
 
-class ClickHouseTemplateOperator(BaseClickHouseOperator):  # type: ignore[misc]
+class ClickHouseTemplateOperator(_plugin.BaseClickHouseOperator):  # type: ignore[misc]
     """Run one or more SQL statements, usually a templated ``.sql`` file, one after the other on one connection.
 
     On top of airflow-clickhouse-plugin's operator: a file may hold several statements; each has a query_id that names
@@ -64,7 +70,7 @@ class ClickHouseTemplateOperator(BaseClickHouseOperator):  # type: ignore[misc]
         settings: Mapping[str, Any] | None = None,
         clickhouse_conn_id: str = CLICKHOUSE_NATIVE_CONN_ID,
         database: str | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[OperatorArguments],
     ) -> None:
         super().__init__(
             # A list of our own: reading the files puts their text into it.

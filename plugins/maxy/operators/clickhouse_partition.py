@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import date
     from decimal import Decimal
+    from typing import Unpack
     from uuid import UUID
 
     import jinja2
     from airflow.sdk import Context
 
     from maxy.hooks.clickhouse import ClickHouseSession
+    from maxy.operators._arguments import TemplateArguments
     from maxy.operators._partitions import PartitionKey, RunStatement
     from maxy.operators._stage_checks import LeftOut
 
@@ -104,7 +106,7 @@ class ClickHouseReplacePartitionOperator(ClickHouseTemplateOperator):
         row_checks: Mapping[str, str] | None = None,
         checks: Mapping[str, str] | None = None,
         report_table: str | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TemplateArguments],
     ) -> None:
         super().__init__(**kwargs)
         self.table = checked_table_name(table)

@@ -12,9 +12,11 @@ from maxy.settings import statistics_timezone, valkey_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import NoReturn
+    from typing import NoReturn, Unpack
 
     from airflow.sdk import Context
+
+    from maxy.operators._arguments import OperatorArguments
 
 # What the triggerer may take to notice that the deadline has come, and to hand the event on.
 _GRACE = timedelta(minutes=10)
@@ -49,7 +51,7 @@ class RealtimeLoopOperator(BaseOperator):
         clickhouse_conn_id: str = CLICKHOUSE_HTTP_CONN_ID,
         valkey_conn_id: str = VALKEY_CONN_ID,
         clock: Callable[[], datetime] = _utc_now,
-        **kwargs: Any,
+        **kwargs: Unpack[OperatorArguments],
     ) -> None:
         super().__init__(**kwargs)
         self.loop = loop

@@ -20,10 +20,12 @@ from maxy.valkey.text import one_line, texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Unpack
 
     from airflow.sdk import Context
 
     from maxy.hooks.clickhouse import ClickHouseSession, StatementResult
+    from maxy.operators._arguments import TemplateArguments
     from maxy.valkey.hashes import Publication
 
 # Without another number: as many keys are logged with their values, and as many bytes for each on average, so that a
@@ -118,7 +120,7 @@ class ClickHouseToValkeyHashOperator(ClickHouseTemplateOperator):
         batch_size: int = 500,
         redis_conn_id: str = VALKEY_CONN_ID,
         clock: Callable[[], datetime] = _utc_now,
-        **kwargs: Any,
+        **kwargs: Unpack[TemplateArguments],
     ) -> None:
         super().__init__(**kwargs)
         self.key_template = key_template

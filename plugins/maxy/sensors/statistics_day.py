@@ -15,10 +15,11 @@ from maxy.statistics_day import statistics_day_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn
+    from typing import NoReturn, Unpack
 
     from airflow.sdk import Context
 
+    from maxy.operators._arguments import SensorArguments
     from maxy.statistics_day import StatisticsDay
 
 
@@ -45,7 +46,7 @@ class StatisticsDaySensor(BaseSensorOperator):
         settling_minutes: float | str,
         cache_only: bool | str = False,
         clock: Callable[[], datetime] = _utc_now,
-        **kwargs: Any,
+        **kwargs: Unpack[SensorArguments],
     ) -> None:
         super().__init__(**kwargs)
         self.settling_minutes = settling_minutes
