@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from datetime import UTC, date, datetime, timedelta
@@ -42,6 +43,7 @@ def run_airflow(stack: Stack, arguments: Sequence[str]) -> int:
     :raises StackError: the stack does not run, or the command cannot work beside it.
     """
     command = tuple(arguments[:2])
+    stack.airflow.check_configuration()
     if command == ("dags", "backfill"):
         return _backfill(stack, arguments[2:])
     if not arguments or arguments[0] in _WITHOUT_DATABASE or _HELP & set(arguments):
@@ -57,6 +59,7 @@ def run_cleanup(stack: Stack, *, dry_run: bool) -> int:
 
     :raises StackError: the stack does not run.
     """
+    stack.airflow.check_configuration()
     _require_database(stack)
     script = stack.settings.root / "scripts" / "clean_airflow.py"
     options = ["--dry-run"] if dry_run else []
@@ -67,7 +70,8 @@ def _run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     # Not `python -m airflow`, which would import from the folder it is called in.
     program = Path(sys.executable).with_name("airflow")
     # Airflow logs libraries' warnings to standard output, where they would stand before the JSON of `--output json`.
-    return run_in_foreground([program, *arguments], {"PYTHONWARNINGS": "ignore", **environment})
+    warnings = os.environ.get("PYTHONWARNINGS", "ignore")
+    return run_in_foreground([program, *arguments], {**environment, "PYTHONWARNINGS": warnings})
 
 
 def _require_database(stack: Stack) -> None:

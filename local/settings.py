@@ -29,6 +29,7 @@ VIEWER_USER = "viewer"
 _LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost"})
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_METRICS_OPTION = re.compile(r"AIRFLOW__METRICS__[A-Z0-9_]+")
 _MIGRATION_OPTION = re.compile(r"MAXY_(\w+_TTL_DAYS|SOURCE_TABLES)")
 _UNQUOTED_COMMENT = re.compile(r"\s#.*$")
 
@@ -49,6 +50,8 @@ class Settings:
     :param fernet_key: encrypts connections in Airflow's metadata database.
     :param jwt_secret: signs the tokens of Airflow's API.
     :param migration_options: what else was set for the migrations: MAXY_*_TTL_DAYS, MAXY_SOURCE_TABLES.
+    :param metrics: what was set for Airflow's metrics: AIRFLOW__METRICS__*, the only variables of Airflow's that are
+        passed on to its parts.
     :param given: the credentials that came from the environment or .env, as opposed to generated ones.
     """
 
@@ -72,6 +75,7 @@ class Settings:
     jwt_secret: str = field(repr=False)
     given: frozenset[str] = frozenset()
     migration_options: tuple[tuple[str, str], ...] = ()
+    metrics: tuple[tuple[str, str], ...] = ()
     realtime: str = "{}"
     metric_ranges: str = "{}"
     max_name_length: int = 300
@@ -174,7 +178,8 @@ def read_settings(root: Path, environment: Mapping[str, str] | None = None) -> S
         metric_ranges=metric_ranges,
         max_name_length=max_name_length,
         given=credentials.given,
-        migration_options=tuple(sorted((name, values[name]) for name in values if _MIGRATION_OPTION.fullmatch(name))),
+        migration_options=_chosen(values, _MIGRATION_OPTION),
+        metrics=_chosen(values, _METRICS_OPTION),
         **credentials.all(),
     )
 
@@ -293,6 +298,10 @@ def _refuse_shared_ports(ports: Mapping[str, int]) -> None:
         if port in names:
             raise SettingsError(f"{names[port]} and {name} are both {port}: every service needs a port of its own.")
         names[port] = name
+
+
+def _chosen(values: Mapping[str, str], names: re.Pattern[str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, value) for name, value in values.items() if names.fullmatch(name)))
 
 
 def _matching(values: Mapping[str, str], name: str, default: str, pattern: re.Pattern[str], expected: str) -> str:

@@ -150,6 +150,7 @@ class Stack:
             start = time.monotonic()
             self._abandoned.clear()
             self._check_settings()
+            self.airflow.check_configuration()
             self._raise_file_limit()
             for part in self.parts:
                 if part.process.running():
@@ -425,6 +426,8 @@ class Stack:
             "MAXY_REALTIME": self.settings.realtime,
             "MAXY_METRIC_RANGES": self.settings.metric_ranges,
             "MAXY_MAX_NAME_LENGTH": str(self.settings.max_name_length),
+            # In one, so that one more or less is a change too.
+            "AIRFLOW__METRICS__*": json.dumps(dict(self.settings.metrics)),
         }
         return {name: value for name, value in values.items() if "PASSWORD" not in name}
 

@@ -11,19 +11,23 @@ otherwise. The task's own log has it, so here it would only fill the scheduler's
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 from airflow.executors.base_executor import BaseExecutor
 
-for _module in (
-    "airflow.providers.common.sql.operators.sql",
-    "airflow.providers.redis.hooks.redis",
-    "airflow_clickhouse_plugin.hooks.clickhouse",
-    "airflow_clickhouse_plugin.operators.clickhouse_dbapi",
-    "clickhouse_connect",
-    "redis.asyncio",
-):
-    importlib.import_module(_module)
+with warnings.catch_warnings():
+    # As in maxy.hooks._plugin_imports, where this is explained.
+    warnings.filterwarnings("ignore", r".*airflow\.hooks\.base\.BaseHook", module=r"airflow_clickhouse_plugin\.")
+    for _module in (
+        "airflow.providers.common.sql.operators.sql",
+        "airflow.providers.redis.hooks.redis",
+        "airflow_clickhouse_plugin.hooks.clickhouse",
+        "airflow_clickhouse_plugin.operators.clickhouse_dbapi",
+        "clickhouse_connect",
+        "redis.asyncio",
+    ):
+        importlib.import_module(_module)
 
 _run_workload = BaseExecutor.run_workload
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 
 from local.processes import Command, DetachedProcess, ProcessError
+from local.services.airflow_configuration import check_configuration_file, quiet_airflows_own_warnings
 from local.services.part import NotReady, Part, clean_environment
 from local.services.postgres import DATABASE
 from local.settings import ADMIN_USER, VIEWER_USER
@@ -94,9 +95,15 @@ class AirflowDeployment:
         return {
             **clean_environment(),
             **settings.service_environment(),
+            **dict(settings.metrics),
             **prefixed,
             "PYTHONUNBUFFERED": "1",
+            "PYTHONWARNINGS": quiet_airflows_own_warnings(os.environ.get("PYTHONWARNINGS", "")),
         }
+
+    def check_configuration(self) -> None:
+        """:raises ProcessError: Airflow could not read its configuration file, and would end with a traceback."""
+        check_configuration_file(self.home / "airflow.cfg")
 
     def write_login(self) -> None:
         """SimpleAuthManager reads its users' passwords from a file; without one it would make up its own."""

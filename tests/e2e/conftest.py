@@ -20,6 +20,7 @@ import pytest
 from local.settings import ADMIN_USER, VIEWER_USER, read_settings
 from local.stack import Progress, Stack
 from scripts.backfill import AirflowApi
+from tests.e2e.statsd import StatsdReceiver
 from tests.ports import free_ports
 
 if TYPE_CHECKING:
@@ -186,7 +187,18 @@ def started_stack(*, dags: Path | None = None, **variables: str) -> Iterator[Run
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[RunningStack]:
+def statsd() -> Iterator[StatsdReceiver]:
+    with StatsdReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+def stack(statsd: StatsdReceiver) -> Iterator[RunningStack]:
     # Not UTC, so that a date which is one by luck alone shows.
-    with started_stack(dags=TEST_DAGS, MAXY_TIMEZONE="Asia/Seoul", MAXY_REALTIME=json.dumps(REALTIME)) as running:
+    with started_stack(
+        dags=TEST_DAGS,
+        MAXY_TIMEZONE="Asia/Seoul",
+        MAXY_REALTIME=json.dumps(REALTIME),
+        **statsd.variables_of_the_page(),
+    ) as running:
         yield running
