@@ -11,7 +11,7 @@ from scripts.airflow_api import ApiError, ScriptError
 from scripts.day_range import last_second_of, start_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from zoneinfo import ZoneInfo
 
     from scripts.airflow_api import Api, Dag
@@ -156,15 +156,17 @@ class ScheduledRuns:
     def includes(self, moment: datetime) -> bool:
         return self._first.astimezone(UTC) <= moment.astimezone(UTC) <= self._last.astimezone(UTC)
 
-    def look(self) -> Look:
-        """:raises ScriptError: Airflow does not answer, or cannot backfill this DAG."""
+    def look(self, plan: Collection[datetime] | None = None) -> Look:
+        """Read all runs of the days.
+
+        :param plan: the logical dates that are known already; Airflow takes a minute to tell those of some years.
+        :raises ScriptError: Airflow does not answer, or cannot backfill this DAG.
+        """
         # Runs under way are not in Airflow's dry run. Asked for first: one that ends in between is then in both.
         runs, by_schedule = self._read(self._first, self._last)
-        under_way = {moment for moment in by_schedule if not runs[moment].has_finished}
-        if self._window is None:
-            self._window = self._find_window()
-        plan = under_way | self._dry_run(*self._window)
-        return Look(tuple(sorted(plan)), {moment: run for moment, run in runs.items() if moment in plan})
+        if plan is None:
+            plan = self._plan() | {moment for moment in by_schedule if not runs[moment].has_finished}
+        return Look(tuple(sorted(plan)), _only(runs, plan))
 
     def look_again(self, before: Look) -> Look:
         """Ask for those that had not finished only; the plan stays."""
@@ -173,8 +175,7 @@ class ScheduledRuns:
             return before
         asked, _ = self._read(waiting[0], waiting[-1])
         kept = {moment: run for moment, run in before.runs.items() if not waiting[0] <= moment <= waiting[-1]}
-        planned = frozenset(before.plan)
-        return Look(before.plan, kept | {moment: run for moment, run in asked.items() if moment in planned})
+        return Look(before.plan, kept | _only(asked, before.plan))
 
     def create(self, *, reprocess: str, run_backwards: bool) -> None:
         """Have Airflow make the runs that are needed, all in one step.
@@ -211,17 +212,19 @@ class ScheduledRuns:
         """A logical date for people."""
         return moment.astimezone(self._zone).isoformat(timespec="minutes")
 
-    def _find_window(self) -> tuple[datetime, datetime]:
-        """Return the two moments between which Airflow makes the runs of these days.
+    def _plan(self) -> set[datetime]:
+        """Return the logical dates of the days' runs, without those under way.
 
         Airflow compares with the logical date, except for a trigger timetable that has an interval: there with the
         interval's end, so that the runs of a day are those due between a day's length later, or whatever it is.
 
-        :raises ScriptError: there is no such window.
+        :raises ScriptError: no two moments have the runs of these days, and no others, between them.
         """
-        window = (self._first, self._last)
-        if all(map(self.includes, self._dry_run(*window))):
-            return window
+        window = self._window or (self._first, self._last)
+        found = self._dry_run(*window)
+        if all(map(self.includes, found)):
+            self._window = window
+            return found
         dag = self._dag.read()
         upcoming, due = moment_of(dag.get("next_dagrun_logical_date")), moment_of(dag.get("next_dagrun_run_after"))
         if upcoming is not None and due is not None:
@@ -230,7 +233,8 @@ class ScheduledRuns:
             window = (self._later(self._first, later), self._later(self._last, later))
             found = self._dry_run(*window)
             if wanted <= found and all(map(self.includes, found)):
-                return window
+                self._window = window
+                return found
         raise ScriptError(
             f"{self._dag.dag_id}: the logical dates of its runs and the moments when they are due lie apart"
             f" ({_schedule(dag)}), and Airflow has no range that holds the runs of these days alone. Backfill it by"
@@ -298,6 +302,11 @@ class ScheduledRuns:
 def moment_of(text: str | None) -> datetime | None:
     """Return a moment of Airflow's API in UTC; None if there is none."""
     return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _only(runs: Mapping[datetime, DayRun], plan: Collection[datetime]) -> dict[datetime, DayRun]:
+    planned = frozenset(plan)
+    return {moment: run for moment, run in runs.items() if moment in planned}
 
 
 def _schedule(dag: Mapping[str, Any]) -> str:
