@@ -15,7 +15,7 @@ from clickhouse_driver.errors import ErrorCodes, ServerException  # type: ignore
 from maxy.clickhouse.literals import literal
 from maxy.clickhouse.parameters import fill, quote
 from maxy.hooks._plugin_imports import without_moved_names
-from maxy.hooks.environment import overridden
+from maxy.hooks.native_connection import native_connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -187,7 +187,7 @@ class ClickHouseHook(_plugin.ClickHouseHook):  # type: ignore[misc]
     @classmethod
     def get_connection(cls, conn_id: str) -> Connection:
         """Return the connection, with the environment's values on top."""
-        return overridden(conn_id, super().get_connection)
+        return native_connection(conn_id, super().get_connection)
 
     @contextmanager
     def session(self) -> Iterator[ClickHouseSession]:
@@ -211,4 +211,4 @@ class ClickHouseDbApiHook(_plugin_dbapi.ClickHouseDbApiHook):  # type: ignore[mi
     @classmethod
     def get_connection(cls, conn_id: str) -> Connection:
         """Return the connection, with the environment's values on top."""
-        return overridden(conn_id, super().get_connection)
+        return native_connection(conn_id, super().get_connection)
