@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from local.processes import ProcessError
 from local.services.airflow import AirflowDeployment
@@ -140,6 +141,11 @@ def test_every_command_that_starts_airflow_says_so_without_a_traceback(tmp_path:
     (line,) = answer.stderr.splitlines()
     assert line.startswith(f"local: {home / 'airflow.cfg'} cannot be read")
     assert "already exists" in line
+
+
+def test_docker_compose_keeps_the_same_warnings_quiet() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yaml").read_text(encoding="utf-8"))
+    assert compose["x-airflow-environment"]["PYTHONWARNINGS"] == quiet_airflows_own_warnings("")
 
 
 _WARN = """
