@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from local.arguments import positive
 from scripts.backfill import BackfillError, BackfillRequest, Reprocess, start_of
@@ -75,13 +75,14 @@ def parse_backfill(arguments: Sequence[str], timezone: str) -> BackfillRequest:
     if start is None:
         parser.error("give -s/--start-date or -e/--end-date, or both")
     try:
-        first, last = _days(start, end, ZoneInfo(timezone))
+        first, last = _days(start, end, ZoneInfo(options.timezone or timezone))
     except BackfillError as error:
         parser.error(str(error))
     return BackfillRequest(
         first=first,
         last=last,
         dag_id=options.dag_id,
+        timezone=options.timezone,
         reprocess=_reprocess(options),
         max_active_runs=options.max_active_runs,
         run_backwards=options.run_backwards,
@@ -103,11 +104,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-active-runs", type=positive(int), default=3, metavar="N", help="days at a time (not in Airflow 2)"
     )
+    parser.add_argument(
+        "--timezone",
+        type=_zone,
+        metavar="ZONE",
+        help="of a DAG that does not say where its days begin (not in Airflow 2)",
+    )
     for flags, reason in _WITHOUT_EFFECT.items():
         parser.add_argument(*flags, action="store_true", help=f"no effect: {reason}")
     for flags, (reason, takes_value) in _REFUSED.items():
         parser.add_argument(*flags, action=_Refuse, reason=reason, takes_value=takes_value)
     return parser
+
+
+def _zone(name: str) -> str:
+    try:
+        return ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise argparse.ArgumentTypeError(f"{name} is not an IANA time zone (such as UTC or Asia/Seoul)") from None
 
 
 def _day_or_moment(text: str) -> date | datetime:

@@ -55,6 +55,10 @@ def request(first: str, last: str, **options: Any) -> BackfillRequest:
         (["-s", "2026-11-01", "--run-backwards", DAG], request("2026-11-01", "2026-11-01", run_backwards=True)),
         (["-s", "2026-11-01", "-n", DAG], request("2026-11-01", "2026-11-01", dry_run=True)),
         (["-s", "2026-11-01", "--dry-run", DAG], request("2026-11-01", "2026-11-01", dry_run=True)),
+        (
+            ["-s", "2026-11-01T20:00:00Z", "-e", "2026-11-03", "--timezone", "America/New_York", DAG],
+            request("2026-11-02", "2026-11-03", timezone="America/New_York"),
+        ),
         (["-s", "2026-11-01", "--unpause", DAG], request("2026-11-01", "2026-11-01", unpause=True)),
         (["-s", "2026-11-01", "--max-active-runs", "7", DAG], request("2026-11-01", "2026-11-01", max_active_runs=7)),
         # Without an effect, and accepted since nothing is lost.
@@ -72,6 +76,7 @@ def test_airflow_2s_backfill_is_translated(arguments: list[str], expected: Backf
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["-s", "2026-11-01", "--timezone", "Asia/Soul", DAG], "Asia/Soul is not an IANA time zone"),
         (["-s", "2026-11-01", "-c", '{"stat_date": "2026-11-09"}', DAG], "-c is not done here: .* many times"),
         (["-s", "2026-11-01", "--conf", "{}", DAG], "--conf is not done here: .*airflow dags trigger -c"),
         (["-s", "2026-11-01", "-m", DAG], "-m is not done here: a day that was not computed"),
