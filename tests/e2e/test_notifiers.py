@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -41,12 +42,10 @@ def mailbox() -> Iterator[Mailbox]:
 def _forgotten(stack: RunningStack) -> Iterator[None]:
     """The stack tells nobody, before and after."""
     yield
-    for arguments in (
-        ("variables", "set", "maxy_failure_notifier", ""),
-        ("connections", "delete", "mail"),
-        ("connections", "delete", "alerts"),
-    ):
-        stack.run_command("airflow", *arguments)
+    stack.api.request("DELETE", "/variables/maxy_failure_notifier")
+    for connection in stack.api.request("GET", "/connections", query={"limit": 100})["connections"]:
+        if connection["connection_id"] in ("alerts", "mail"):
+            stack.api.request("DELETE", f"/connections/{connection['connection_id']}")
 
 
 def follow(stack: RunningStack, block: str) -> None:
@@ -90,9 +89,8 @@ def test_a_failed_run_is_told_by_mail_after_the_commands_of_the_page(stack: Runn
 
 @pytest.mark.usefixtures("_forgotten")
 def test_the_commands_for_a_webhook_are_taken_as_they_stand(stack: RunningStack) -> None:
-    (block,) = [block for block in BLOCKS if "--conn-type http" in block]
+    (block,) = [block for block in BLOCKS if "add alerts" in block]
     follow(stack, block)
-    answer = stack.run_command("airflow", "connections", "get", "alerts", "--output", "json")
-    assert '"conn_type": "http"' in answer.stdout
-    answer = stack.run_command("airflow", "variables", "get", "maxy_failure_notifier")
-    assert "webhook_notifier.WebhookNotifier" in answer.stdout
+    assert stack.api.request("GET", "/connections/alerts")["conn_type"] == "generic"
+    setting = json.loads(stack.api.request("GET", "/variables/maxy_failure_notifier")["value"])
+    assert setting["class"] == "webhook_notifier.WebhookNotifier"
