@@ -170,8 +170,8 @@ def written_name(value: str | bytes | None) -> str | None:
 def _without_rest(value: bytes) -> bytes:
     """Leave out what ClickHouse's toValidUTF8 does not look at any more.
 
-    A byte that begins a character of more bytes than are left ends its work: what follows the byte is gone with it, even
-    if that is ASCII.
+    A byte that begins a character of more bytes than are left ends its work: what follows the byte is gone with it,
+    even if that is ASCII.
     """
     position = 0
     while position < len(value):

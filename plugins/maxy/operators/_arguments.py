@@ -97,7 +97,7 @@ class SensorArguments(OperatorArguments, total=False):
 class TemplateArguments(OperatorArguments, total=False):
     """Those of :class:`~maxy.operators.clickhouse.ClickHouseTemplateOperator`, for the operators built on it."""
 
-    sql: Required[str]
+    sql: Required[str | Sequence[str]]
     parameters: Mapping[str, Any] | None
     timezone: str
     settings: Mapping[str, Any] | None

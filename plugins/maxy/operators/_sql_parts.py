@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from airflow.sdk.exceptions import AirflowFailException
-from clickhouse_driver.errors import ServerException
+from clickhouse_driver.errors import ServerException  # type: ignore[import-untyped, unused-ignore]
 
 from maxy.clickhouse.lexer import SqlError, locate
 from maxy.clickhouse.literals import UnquotableError
