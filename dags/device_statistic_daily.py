@@ -170,6 +170,11 @@ with DAG(
         key_template="daily:{stat_date}:{package_nm}:{server_type}:{os_type}",
         index_key=f"index:daily:{STAT_DATE}",
         expire="{{ var.value.get('maxy_daily_cache_ttl_days', 93) | int * 86400 }}",
+        # Applications read plain keys. A day of more than 3,000 of them, of which each is whole, is for a moment of two
+        # computations.
+        large_groups="slices",
+        # Something else than a hash where a package's figures belong must not keep out the other packages.
+        foreign_keys="replace",
         log_values="{{ var.value.get('maxy_log_cache_values', 'true') }}",
         # Where nothing was computed, the table decides.
         trigger_rule=TriggerRule.NONE_FAILED,

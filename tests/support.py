@@ -10,6 +10,7 @@ from airflow.dag_processing.dagbag import DagBag
 
 from maxy import testing
 from maxy.testing.tasks import run_in_context
+from maxy.valkey.groups import REGISTRY_KEY
 from scripts.migrate import TtlDays, migrate
 from tests.waiting import wait_until
 
@@ -35,8 +36,22 @@ def break_snapshots(valkey: Valkey, directory: Path) -> None:
 
 
 def hashes(valkey: Valkey, pattern: str = "*") -> dict[str, dict[str, str]]:
-    """Return every hash whose key matches."""
-    return {key: valkey.hgetall(key) for key in sorted(valkey.scan_iter(match=pattern)) if valkey.type(key) == "hash"}
+    """Return every hash whose key matches, but those by which groups of hashes are kept."""
+    return {
+        key: valkey.hgetall(key)
+        for key in sorted(valkey.scan_iter(match=pattern))
+        if valkey.type(key) == "hash" and not is_record(key)
+    }
+
+
+def is_record(key: str) -> bool:
+    """Whether a key is a group's record, or the registry of all groups."""
+    return key == REGISTRY_KEY or key.endswith(":group")
+
+
+def data_keys(valkey: Valkey) -> list[str]:
+    """Return all keys, sorted, but those by which groups of hashes are kept."""
+    return sorted(key for key in valkey.scan_iter() if not is_record(key))
 
 
 #: Far enough that the fixed dates of tests and benchmarks never expire.

@@ -29,17 +29,20 @@ def as_bool(value: bool | str, name: str) -> bool:
         raise ValueError(f"{name}: {error}") from None
 
 
-def as_positive_int(value: int | str, name: str) -> int:
+def as_positive_int(value: object, name: str, *, most: int | None = None) -> int:
     """Return a whole number above 0 given as such or as text.
 
-    :raises ValueError: naming the setting, for anything else.
+    :param most: the highest number that is accepted.
+    :raises ValueError: naming the setting, for anything else, such as a truth value or 1.0.
     """
-    try:
-        number = int(value)
-    except ValueError:
-        number = 0
-    if number <= 0:
+    number = value
+    if isinstance(value, str):
+        word = value.strip()
+        number = int(word) if word.isascii() and word.isdigit() else None
+    if not isinstance(number, int) or isinstance(number, bool) or number <= 0:
         raise ValueError(f"{name}: {value!r} is not a whole number above 0")
+    if most is not None and number > most:
+        raise ValueError(f"{name}: {value!r} is more than {most}")
     return number
 
 

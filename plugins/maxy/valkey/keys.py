@@ -41,6 +41,8 @@ class KeyTemplate:
         if not self.columns or "" in self.columns:
             raise ValueError(f"key template {template!r}: needs a column's name in braces")
         self._template = template
+        #: What is in front of every key.
+        self.prefix = prefix
         self._reserved = {value: f"%{ord(value[0]):02X}{escaped(value[1:])}" for value in reserved}
         # One literal before each column, and one behind the last.
         self._literals = [prefix, *("" for _ in self.columns)]
@@ -48,7 +50,9 @@ class KeyTemplate:
         for literal, name, _, _ in parts:
             self._literals[position] += literal
             position += name is not None
-        self._pattern = re.compile("([^:]*)".join(map(re.escape, self._literals)))
+        literals = list(map(re.escape, self._literals))
+        self._pattern = re.compile("([^:]*)".join(literals))
+        self._exact_pattern = re.compile("[^:%]*(?:%[0-9A-F]{2}[^:%]*)*".join(literals))
 
     def keys(self, columns: Sequence[Iterable[str]]) -> Iterator[str]:
         """Yield one key for each row.
@@ -66,6 +70,10 @@ class KeyTemplate:
         match = self._pattern.fullmatch(key)
         # Only %, : and the first letter of a reserved name are ever encoded, each as one byte.
         return [unquote(part) for part in match.groups()] if match else None
+
+    def can_make(self, key: str) -> bool:
+        """Whether there are values from which this template makes the key."""
+        return self._exact_pattern.fullmatch(key) is not None
 
     def __str__(self) -> str:
         return self._template

@@ -4,27 +4,13 @@
 -- KEYS[1]  prefix of the staging names; hash n is staged as <prefix><n>
 -- ARGV[1]  number of the batch's first hash
 -- ARGV[2]  seconds after which a staged hash expires
--- ARGV[3]  number of fields, followed by the fields' names, followed by the values, hash by hash
--- A value of one NUL byte means that the hash has no such field.
-local fields = tonumber(ARGV[3])
+-- ARGV[3]  the text that stands for no value
+-- ARGV[4]  number of fields, followed by the fields' names, followed by the values, hash by hash
+local absent, fields = ARGV[3], tonumber(ARGV[4])
 local number = tonumber(ARGV[1])
-local position = 3 + fields
-while position < #ARGV do
-  local arguments = {}
-  for field = 1, fields do
-    local value = ARGV[position + field]
-    if value ~= '\0' then
-      arguments[#arguments + 1] = ARGV[3 + field]
-      arguments[#arguments + 1] = value
-    end
-  end
-  local key = KEYS[1] .. number
-  redis.call('UNLINK', key)
-  if #arguments > 0 then
-    redis.call('HSET', key, unpack(arguments))
-    redis.call('EXPIRE', key, ARGV[2])
-  end
+for values = 5 + fields, #ARGV, fields do
+  redis.call('UNLINK', KEYS[1] .. number)
+  write_hash(KEYS[1] .. number, fields, 5, values, absent, ARGV[2])
   number = number + 1
-  position = position + fields
 end
 return number

@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from maxy.operators.valkey import ClickHouseToValkeyHashOperator
-from maxy.valkey.hashes import HashPublisher
+from maxy.valkey.groups import GroupReader
+from maxy.valkey.hashes import HashPublisher, Writer
+from maxy.valkey.keys import KeyTemplate
 from tests.conftest import ROOT
 from tests.support import hashes, run_dag, run_task
 
@@ -72,6 +74,19 @@ def test_removes_keys_that_are_gone(valkey: Valkey) -> None:
     assert done["keys_removed"] == 2
 
 
+# The task of `to_hashes`, outside of a DAG.
+OWNER = {"name": "adhoc_airflow.cache", "run": "run"}
+
+
+def put_legacy(valkey: Valkey, score: float, *keys: str) -> None:
+    """Put a group as the release before records left it."""
+    valkey.zadd("index:t", dict.fromkeys(keys, score))
+    for key in keys:
+        valkey.hset(key, "number", "0")
+    for key in ("index:t", *keys):
+        valkey.expire(key, 60)
+
+
 class Between:
     """Lets something happen in Valkey between an operator's query and its publication, once for each of the actions."""
 
@@ -129,12 +144,13 @@ def test_a_run_that_is_overtaken_every_time_leaves_the_newer_result_and_says_so(
     valkey: Valkey, figure: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     figure(1)
-    publisher = HashPublisher(valkey, "index:t")
 
-    def other_program() -> None:
-        publisher.publish(["t:x"], ["number"], [["99"]], version=publisher.state(), expire_seconds=60, token="other")
+    def other_run() -> None:
+        owner = Writer(**OWNER)
+        publisher = HashPublisher(valkey, "index:t", template=KeyTemplate("t:{name}"), writer=owner)
+        publisher.publish(["t:x"], ["number"], [["99"]], version=publisher.state(), expire_seconds=60)
 
-    Between(monkeypatch, *[other_program] * 50)
+    Between(monkeypatch, *[other_run] * 50)
     done = run_task(to_hashes(FIGURE))
     assert (done["superseded"], done["keys_written"]) == (True, 0)
     assert hashes(valkey, "t:*") == {"t:x": {"number": "99"}}
@@ -148,9 +164,7 @@ def test_a_result_that_was_cached_by_a_time_is_replaced_by_what_is_read_now(
     valkey: Valkey, figure: Callable[[int], None], cached: int
 ) -> None:
     # As it was stored before; of the future, if a clock was ahead.
-    HashPublisher(valkey, "index:t").publish(
-        ["t:x", "t:gone"], ["number"], [["0", "0"]], version=cached, expire_seconds=60, token="old"
-    )
+    put_legacy(valkey, cached, "t:x", "t:gone")
     for number in (1, 2):
         figure(number)
         done = run_task(to_hashes(FIGURE))
@@ -183,7 +197,9 @@ class TestVersionField:
 
     def test_a_cached_time_of_the_future_is_an_error_whose_advice_helps(self, valkey: Valkey) -> None:
         self.run("2026-12-24 00:00:00", now=datetime(2026, 12, 24, tzinfo=UTC))
-        with pytest.raises(AirflowFailException, match=r"index:t: the version 1798070400000 .* future") as refused:
+        with pytest.raises(
+            AirflowFailException, match=r"index:t: the version 1798070400000000000 .* future"
+        ) as refused:
             self.run("2026-11-21 11:00:00")
         assert hashes(valkey, "t:*")["t:x"]["at"].startswith("2026-12-24")
         command = re.search(r"valkey-cli (.*), then clear", str(refused.value))
@@ -196,7 +212,7 @@ class TestVersionField:
         self.run("2026-12-24 00:00:00", now=datetime(2026, 12, 24, tzinfo=UTC))
         nothing = f"SELECT * FROM ({self.RESULT.format('2026-11-21 11:00:00')}) WHERE name = 'nobody'"
         with pytest.raises(AirflowFailException, match="valkey-cli"):
-            run_task(to_hashes(nothing, version_field="at", clock=lambda: self.NOW))
+            run_task(to_hashes(nothing, version_field="at", version="2026-11-21 11:00:00", clock=lambda: self.NOW))
 
     def test_whole_numbers_are_no_times(self, valkey: Valkey) -> None:
         numbered = "SELECT 'x' AS name, toUInt64({}) AS revision"
@@ -205,7 +221,7 @@ class TestVersionField:
             assert done["superseded"] is superseded
 
     def test_a_text_orders_nothing(self, valkey: Valkey) -> None:
-        with pytest.raises(ValueError, match="column name: 'x' is neither a time nor a whole number"):
+        with pytest.raises(ValueError, match="column name: 'x' is neither a time, a date nor a whole number"):
             run_task(to_hashes("SELECT 'x' AS name", version_field="name"))
 
 
@@ -226,7 +242,8 @@ def test_keys_of_another_type_are_replaced_named_in_one_line_and_counted(
 ) -> None:
     for key in ("t:a\nforged line", "index:t"):
         valkey.set(key, "x")
-    done = run_task(to_hashes("SELECT arrayJoin(['a\\nforged line', 'b']) AS name, 1 AS number"))
+    sql = "SELECT arrayJoin(['a\\nforged line', 'b']) AS name, 1 AS number"
+    done = run_task(to_hashes(sql, foreign_keys="replace"))
     assert (done["keys_written"], done["keys_replaced"]) == (2, 2)
     assert hashes(valkey, "t:*").keys() == {"t:a\nforged line", "t:b"}
     assert r"2 keys held another type and were replaced: index:t, t:a\nforged line" in capsys.readouterr().out
@@ -404,3 +421,198 @@ class TestHowTo:
             "sales:KR": {"orders": "3", "revenue": "3.75"},
             "sales:US": {"orders": "3", "revenue": "3.75"},
         }
+
+
+ONE = "SELECT 'x' AS name, 1 AS number"
+NOTHING = "SELECT 'x' AS name, 1 AS number WHERE 0"
+
+
+class TestGroups:
+    """A group's owner, versions, foreign keys and size, as a DAG's author meets them."""
+
+    def test_another_task_is_refused_before_it_computes_anything(
+        self, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run_task(to_hashes())
+        before = hashes(valkey)
+        between = Between(monkeypatch)
+        other = to_hashes(ONE)
+        other.task_id = "another"
+        with pytest.raises(AirflowFailException, match=r"index:t: the group belongs to .*\.cache, and .*\.another may"):
+            run_task(other)
+        assert between.queries == 0
+        assert hashes(valkey) == before
+
+    def test_a_mapped_task_needs_an_index_for_each_of_its_instances(self, valkey: Valkey) -> None:
+        def run(index: int, **options: Any) -> Any:
+            sql = f"SELECT 'r{index}' AS name, 1 AS number"
+            return run_task(to_hashes(sql, **options), map_index=index)
+
+        run(0)
+        with pytest.raises(AirflowFailException, match=r"with map index 0, and .* with map index 1 may not write it"):
+            run(1)
+        assert hashes(valkey, "t:*").keys() == {"t:r0"}
+        valkey.flushall()
+        for index in range(3):
+            run(index, index_key=f"index:{index}")
+        assert hashes(valkey, "t:*").keys() == {"t:r0", "t:r1", "t:r2"}
+
+    def test_several_tasks_write_one_group_in_turn_if_they_say_so(self, valkey: Valkey) -> None:
+        for map_index in (0, 1):
+            run_task(to_hashes(ONE, group_owner="{{ 'figures' }}"), map_index=map_index)
+        assert valkey.hget("index:t:group", "owner") == "figures"
+        # What Airflow calls a task's owner is a person.
+        assert to_hashes(ONE, owner="data-team").group_owner is None
+
+    @pytest.mark.parametrize("put", ["string", "leaderboard"])
+    def test_an_index_of_somebody_else_is_refused_before_the_query_and_stays(
+        self, valkey: Valkey, monkeypatch: pytest.MonkeyPatch, put: str
+    ) -> None:
+        if put == "string":
+            valkey.set("index:t", "theirs")
+        else:
+            valkey.zadd("index:t", {"t:x": 17, "player1": 20})
+        valkey.hset("t:y", "a", "b")
+        before = {key: valkey.dump(key) for key in valkey.scan_iter()}
+        between = Between(monkeypatch)
+        with pytest.raises(AirflowFailException, match="index:t is where the group's index is kept, but it holds a s"):
+            run_task(to_hashes(ONE))
+        assert between.queries == 0
+        assert {key: valkey.dump(key) for key in valkey.scan_iter()} == before
+
+    def test_an_index_that_is_a_key_is_refused(self, valkey: Valkey) -> None:
+        with pytest.raises(ValueError, match="key 't:x' is one that the group itself is kept by"):
+            run_task(to_hashes(ONE, index_key="t:x"))
+        assert valkey.keys() == []
+
+    def test_a_template_that_names_the_hour_and_an_index_that_does_not_keep_the_former_hour(
+        self, valkey: Valkey
+    ) -> None:
+        run_task(to_hashes(ONE, key_template="t:{{ params.hour }}:{name}"), params={"hour": "04"})
+        with pytest.raises(AirflowFailException, match="cannot have made, such as t:04:x"):
+            run_task(to_hashes(ONE, key_template="t:{{ params.hour }}:{name}"), params={"hour": "05"})
+        assert hashes(valkey, "t:*").keys() == {"t:04:x"}
+
+    def test_a_run_that_removes_all_that_was_there_says_so(
+        self, valkey: Valkey, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for hour in ("04", "05"):
+            assert "into index_key" not in capsys.readouterr().out
+            run_task(to_hashes(f"SELECT '{hour}' AS hour, 'x' AS name, 1 AS number", key_template="t:{hour}:{name}"))
+        assert "put what tells the runs apart, such as the hour, into index_key" in capsys.readouterr().out
+
+    def test_many_keys_are_refused_with_advice_that_helps(self, valkey: Valkey) -> None:
+        many = "SELECT toString(number) AS name, number FROM numbers(3001)"
+        with pytest.raises(AirflowFailException, match=r"3001 keys .* too many for one step"):
+            run_task(to_hashes(many))
+        assert valkey.keys() == []
+        assert run_task(to_hashes(many, large_groups="slices"))["keys_written"] == 3001
+        assert run_task(to_hashes(many, layout="generations", index_key="index:u"))["keys_written"] == 3001
+        assert GroupReader(valkey, "index:u").read("t:3000") == {"name": "3000", "number": "3000"}
+        assert hashes(valkey, "t:3000") == {"t:3000": {"name": "3000", "number": "3000"}}
+
+    @pytest.mark.parametrize("name", ["layout", "large_groups", "foreign_keys"])
+    def test_a_word_that_is_none_is_refused_where_the_dag_is_parsed(self, name: str) -> None:
+        with pytest.raises(ValueError, match=f"{name}: 'sometimes' is not one of"):
+            to_hashes(ONE, **{name: "sometimes"})
+
+    @pytest.mark.parametrize(
+        "expire",
+        [True, "True", 1.5, 60.0, "1.5", None, "None", 10**12, str(10**12), 1_795_186_800, -1, 0, "", "１２", "1_000",
+         timedelta(seconds=1.5), timedelta(0), timedelta(days=-1), timedelta(days=20_000), [60]],
+    )  # fmt: skip
+    def test_a_time_to_live_that_is_none_is_refused_before_anything_is_asked(
+        self, valkey: Valkey, monkeypatch: pytest.MonkeyPatch, expire: Any
+    ) -> None:
+        between = Between(monkeypatch)
+        with pytest.raises(ValueError, match="expire: "):
+            run_task(to_hashes(ONE, expire=expire))
+        assert between.queries == 0
+        assert valkey.keys() == []
+
+    @pytest.mark.parametrize("expire", [60, "60", " 60 ", timedelta(minutes=1), "{{ 60 }}"])
+    def test_a_time_to_live_has_many_spellings(self, valkey: Valkey, expire: Any) -> None:
+        run_task(to_hashes(ONE, expire=expire))
+        assert 0 < valkey.ttl("t:x") <= 60
+
+    def test_rows_without_any_value_are_left_out_counted_and_named(
+        self, valkey: Valkey, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        sql = "SELECT toString(number) AS name, if(number % 2, NULL, number) AS value FROM numbers(5)"
+        done = run_task(to_hashes(sql, fields=["value"]))
+        assert (done["keys_written"], done["keys_left_out"]) == (3, 2)
+        assert hashes(valkey, "t:*").keys() == {"t:0", "t:2", "t:4"}
+        assert "2 rows have no value in any field, so there is no key for them: t:1, t:3" in capsys.readouterr().out
+
+
+class TestVersionParameter:
+    NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+    def run(self, sql: str, **options: Any) -> Any:
+        return run_task(to_hashes(sql, clock=lambda: self.NOW, **options))
+
+    def numbered(self, revision: int) -> str:
+        return f"SELECT 'x' AS name, toUInt64({revision}) AS revision"
+
+    def test_an_empty_result_without_a_version_fails_with_advice(self, valkey: Valkey) -> None:
+        empty = f"{self.numbered(11)} WHERE 0"
+        for _ in range(2):
+            with pytest.raises(AirflowFailException, match=r"no value of revision, .* Say version= for such results"):
+                self.run(empty, version_field="revision")
+            self.run(self.numbered(10), version_field="revision")
+        assert hashes(valkey, "t:*").keys() == {"t:x"}
+
+    def test_an_older_result_never_wins_against_a_newer_one_whichever_is_empty(self, valkey: Valkey) -> None:
+        def run(revision: int, *, empty: bool = False) -> bool:
+            sql = self.numbered(revision) + (" WHERE 0" if empty else "")
+            options = {"version": f"{{{{ {revision} }}}}"} if empty else {}
+            return bool(self.run(sql, version_field="revision", **options)["superseded"])
+
+        assert run(10) is False
+        assert run(9, empty=True) is True
+        assert hashes(valkey, "t:*").keys() == {"t:x"}
+        assert run(11, empty=True) is False
+        assert run(9) is True
+        assert run(10) is True
+        assert hashes(valkey) == {}
+        assert run(12) is False
+
+    @pytest.mark.parametrize(
+        ("older", "newer"),
+        [
+            ("2026-11-21T10:00:00+00:00", "2026-11-21 19:00:00.000001+09:00"),
+            ("2026-11-20", "2026-11-21"),
+            ("9", "10"),
+            (2**70, 2**70 + 1),
+            (datetime(2026, 11, 21, 9, tzinfo=UTC), datetime(2026, 11, 21, 10, tzinfo=UTC)),
+        ],
+    )
+    def test_a_version_orders_all_results_where_no_column_does(self, valkey: Valkey, older: Any, newer: Any) -> None:
+        assert self.run("SELECT 'x' AS name, 2 AS number", version=newer)["superseded"] is False
+        for sql in (ONE, NOTHING):
+            assert self.run(sql, version=older)["superseded"] is True
+        assert hashes(valkey, "t:*")["t:x"]["number"] == "2"
+        assert self.run(ONE, version=newer)["superseded"] is False
+
+    @pytest.mark.parametrize("version", ["", "soon", "1.5", 1.5, True, "2026-13-01", [1]])
+    def test_a_version_that_is_none_is_refused(self, valkey: Valkey, version: Any) -> None:
+        with pytest.raises(ValueError, match=r"version: .* is neither a time, a date nor a whole number"):
+            self.run(ONE, version=version)
+        assert valkey.keys() == []
+
+    def test_dates_order_results_and_those_of_the_future_are_refused(self, valkey: Valkey) -> None:
+        dated = "SELECT 'x' AS name, toDate('{}') AS day"
+        assert self.run(dated.format("2026-11-21"), version_field="day")["superseded"] is False
+        assert self.run(dated.format("2026-11-20"), version_field="day")["superseded"] is True
+        # It has begun where clocks are ahead most.
+        self.NOW = datetime(2026, 11, 21, 10, tzinfo=UTC)
+        assert self.run(dated.format("2026-11-22"), version_field="day")["superseded"] is False
+        with pytest.raises(AirflowFailException, match="newest value 2026-11-23 lies in the future"):
+            self.run(dated.format("2026-11-23"), version_field="day")
+
+    def test_another_unit_is_an_error_that_names_both_and_the_command_that_resets(self, valkey: Valkey) -> None:
+        self.run(ONE)
+        with pytest.raises(AirflowFailException, match=r"order of reading so far .* by whole number") as refused:
+            self.run(self.numbered(7), version_field="revision")
+        valkey.execute_command(*shlex.split(str(refused.value).partition("valkey-cli ")[2]))
+        assert self.run(self.numbered(7), version_field="revision")["superseded"] is False
