@@ -10,7 +10,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 # The interpreter outside the environment will not do: the stack's commands need what is installed in it.
 LOCAL := $(BIN)/python -m local
 
-.PHONY: help install lock run up stop down status logs seed feed backfill recache airflow report screenshots test lint typecheck format bench-daily bench-cardinality bench-backfill bench-realtime bench-clickhouse bench-pages soak soak-clickhouse test-faults test-peers clean distclean
+.PHONY: help install lock run up stop down status logs seed feed backfill recache airflow report screenshots test lint typecheck format bench-daily bench-cardinality bench-backfill bench-realtime bench-clickhouse bench-pages bench-operators soak soak-clickhouse test-faults test-peers clean distclean
 
 help:
 	@echo "make run        install, start everything, load sample data, compute the last 7 days, show them, go live"
@@ -22,7 +22,7 @@ help:
 	@echo "make airflow    Airflow's own command line            [ARGS='dags list']"
 	@echo "make screenshots   of the pages, for the README, of the running stack; needs Chromium"
 	@echo "make test       lint, type check and all tests; make lint | typecheck | format for one of them"
-	@echo "make bench-daily | bench-cardinality | bench-backfill DAYS=60 | bench-realtime [ARGS=--quick] | bench-clickhouse | bench-pages"
+	@echo "make bench-daily | bench-cardinality | bench-backfill DAYS=60 | bench-realtime [ARGS=--quick] | bench-clickhouse | bench-pages | bench-operators [ARGS=--quick]"
 	@echo "make soak MINUTES=30   the live loops under traffic, kills and stalls; figures must be exact in the end"
 	@echo "make soak-clickhouse   the embedded ClickHouse under kills and under 24 clients"
 	@echo "make test-faults   clock steps, full disks, power cut, two commands at once [ARGS=disks]; needs root on Linux"
@@ -110,6 +110,9 @@ bench-clickhouse: install
 
 bench-pages: install
 	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.pages $(ARGS)
+
+bench-operators: install
+	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.operators $(ARGS)
 
 # Traffic, random kills and stalls of every part, and exact figures in the end; leaves nothing behind.
 soak: install

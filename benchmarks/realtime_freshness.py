@@ -102,11 +102,11 @@ def measure_freshness(
     stop = threading.Event()
     with redis.Redis(port=ports.valkey_port, decode_responses=True) as valkey:
         valkey.flushall()
-        traffic = threading.Thread(target=_feed, args=(ports, rate, packages, devices, stop))
+        traffic = threading.Thread(target=feed_tables, args=(ports, rate, packages, devices, stop))
         process.start()
         traffic.start()
         try:
-            _wait_for_ticks(valkey)
+            wait_for_ticks(valkey)
             return _probe(ports, valkey, seconds)
         finally:
             stop.set()
@@ -117,7 +117,7 @@ def measure_freshness(
                 process.kill()
 
 
-def _feed(ports: Ports, rate: int, packages: int, devices: int, stop: threading.Event) -> None:
+def feed_tables(ports: Ports, rate: int, packages: int, devices: int, stop: threading.Event) -> None:
     """Insert each second what has arrived in it."""
     start = datetime.now(UTC).replace(microsecond=0)
     second = timedelta(seconds=1)
@@ -127,7 +127,7 @@ def _feed(ports: Ports, rate: int, packages: int, devices: int, stop: threading.
             start += second
 
 
-def _wait_for_ticks(valkey: redis.Redis) -> None:
+def wait_for_ticks(valkey: redis.Redis) -> None:
     ends = time.monotonic() + _START_SECONDS
     while True:
         ticks = {name: int(valkey.hget(loop_key(PREFIX, name), "ticks") or 0) for name in NAMES}

@@ -23,6 +23,10 @@ never replaces what was read later in Valkey, whatever clocks say.
 - `check_…` fails: the day in the table is suspect, and Valkey still has what it had. The log names the check; clear
   `rollup` with its downstream tasks once the source is right.
 - `cache` fails: Valkey still has what it had. Clear it once Valkey is back.
+- `cache` fails with "the group belongs to": another DAG or task writes the day's index. It names both, and the
+  command that hands the day over.
+- `cache` was killed in the middle of a day of more than 3,000 keys: some keys are of this computation, others of the one
+  before. Clear it.
 - `cache` warns that keys held another type: something else writes into our keys; they were replaced.
 - The day is in the table and not in Valkey: `make recache FROM=… TO=…` (the parameter `cache_only`: nothing is
   computed, so `rollup` and the checks are skipped). `cache` is skipped if the table has no row of the day.

@@ -346,7 +346,7 @@ def test_killing_valkey_amid_the_cache_task_loses_nothing_and_readers_see_whole_
     fill_page_flow_day(daily.client, day=day, rows=20_000, packages=20, timezone=daily.timezone)
     daily.run(day)
     before = daily.check(day)
-    fill_page_flow_day(daily.client, day=day, rows=300_000, packages=1000, timezone=daily.timezone, seed=2)
+    fill_page_flow_day(daily.client, day=day, rows=300_000, packages=400, timezone=daily.timezone, seed=2)
     keys_before = daily.valkey.dbsize()
 
     def keys_of_the_day() -> tuple[int, int]:

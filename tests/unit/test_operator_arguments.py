@@ -25,8 +25,8 @@ def test_truth_values_are_read_as_rendered_templates_have_them() -> None:
         as_bool("maybe", "allow_empty")
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "x", "1.5", 0])
-def test_counts_must_be_above_zero(value: int | str) -> None:
+@pytest.mark.parametrize("value", ["0", "-1", "x", "1.5", 0, True, 1.0, None, "１", "1_0", "", [1], 101, "101"])
+def test_counts_must_be_above_zero_and_no_more_than_the_most(value: object) -> None:
     assert as_positive_int("12", "expire") == 12
     with pytest.raises(ValueError, match="expire"):
-        as_positive_int(value, "expire")
+        as_positive_int(value, "expire", most=100)

@@ -37,3 +37,22 @@ def test_malformed_template_is_refused_by_name(template: str) -> None:
     with pytest.raises(ValueError, match="key template") as caught:
         KeyTemplate(template)
     assert repr(template) in str(caught.value)
+
+
+PARTS = st.lists(st.tuples(st.text(max_size=5), st.text(max_size=5)), min_size=1, max_size=5)
+
+
+@given(PARTS)
+def test_a_template_can_make_what_it_makes(rows: list[tuple[str, str]]) -> None:
+    template = KeyTemplate("s:{a}.{b}:x", prefix="{p}%")
+    assert all(template.can_make(key) for key in template.keys(list(zip(*rows, strict=True))))
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["s:a.b", "{p}s:a:x", "{p}s:a.b:y", "{p}s:a.b:x:", "{p}s:50%.b:x", "{p}s:a%3a.b:x", "{p}s:a:c.b:x", " {p}s:a.b:x"],
+)
+def test_a_template_cannot_make_other_keys(key: str) -> None:
+    template = KeyTemplate("s:{a}.{b}:x", prefix="{p}")
+    assert template.can_make("{p}s:a%3A.b:x")
+    assert not template.can_make(key)

@@ -42,7 +42,8 @@ class GroupScripts:
         self.index_key = index_key
         #: The keys that the group itself is kept by: record, index, the former release's note, and the registry.
         self.own_keys = (record_key(index_key), index_key, f"{index_key}:emptied", REGISTRY_KEY)
-        self._scripts = {
+        #: The scripts by name.
+        self.by_name = {
             name: client.register_script("".join(map(_text, (*parts, name)))) for name, parts in _PARTS.items()
         }
 
@@ -53,7 +54,7 @@ class GroupScripts:
         :raises redis.RedisError: on a server or network error.
         """
         own = self.own_keys if _STATE in _PARTS[name] else ()
-        return self._scripts[name](keys=[*own, *keys], args=arguments)
+        return self.by_name[name](keys=[*own, *keys], args=arguments)
 
 
 def _text(name: str) -> str:

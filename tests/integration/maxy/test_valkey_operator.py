@@ -457,6 +457,10 @@ class TestGroups:
             run(index, index_key=f"index:{index}")
         assert hashes(valkey, "t:*").keys() == {"t:r0", "t:r1", "t:r2"}
 
+    def test_literal_braces_are_doubled_and_jinja_reads_them_first(self, valkey: Valkey) -> None:
+        run_task(to_hashes(ONE, key_template="{% raw %}{{tag}}{% endraw %}:{name}"))
+        assert hashes(valkey).keys() == {"{tag}:x"}
+
     def test_several_tasks_write_one_group_in_turn_if_they_say_so(self, valkey: Valkey) -> None:
         for map_index in (0, 1):
             run_task(to_hashes(ONE, group_owner="{{ 'figures' }}"), map_index=map_index)
