@@ -45,6 +45,7 @@ from local.sample_data.bulk import fill_access_history, fill_page_flow_day
 from maxy.operators.valkey import ClickHouseToValkeyHashOperator
 from maxy.realtime.loop import loop_key
 from maxy.valkey.group_scripts import GroupScripts
+from maxy.valkey.text import decoded
 from tests.ports import free_port
 from tests.support import make_tables, package_environment, run_task
 
@@ -200,7 +201,7 @@ class Watch:
 
     def _longest_ms(self) -> float:
         entries: Any = self._valkey.slowlog_get(_SLOW_LOG_ENTRIES)
-        durations = [entry["duration"] for entry in entries if self._is_own(entry["command"].split())]
+        durations = [entry["duration"] for entry in entries if self._is_own(decoded(entry["command"]).split())]
         return max(durations, default=0) / 1000
 
     def _is_own(self, command: Sequence[str]) -> bool:
@@ -296,7 +297,7 @@ def run(keys: int) -> bool:
         other = stack.enter_context(OtherClient(ports.valkey_port))
         before = loop_states(valkey)
         watch = Watch(ports, valkey)
-        print(f"{keys:,} keys of three fields; load of the machine {os.getloadavg()[0]:.1f}", flush=True)
+        print(f"{keys:,} keys of three fields; {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}", flush=True)
 
         def measure(name: str, count: int, way: Callable[..., Run], *arguments: Any) -> None:
             ways.append(Figures(name, count))

@@ -5,8 +5,8 @@ For the API server and the dashboards. Each run computes one day in the statisti
 `stat_date` if given, else the day of the run's data interval, else yesterday.
 
 **Re-running is safe**, for any day, in any way (clear, trigger, backfill), also several at once: the rollup replaces
-the whole day in one step, the cache task replaces the day's whole set of keys in one step, and what was read earlier
-never replaces what was read later in Valkey, whatever clocks say.
+the whole day in one step, the cache task replaces the day's whole set of keys (up to 3,000 in one step), and what was
+read earlier never replaces what was read later in Valkey, whatever clocks say.
 
 **Triage**
 - `wait_until_settled` fails: `stat_date` is not a date, lies in the future or contradicts the run's own day (a backfill
@@ -25,8 +25,8 @@ never replaces what was read later in Valkey, whatever clocks say.
 - `cache` fails: Valkey still has what it had. Clear it once Valkey is back.
 - `cache` fails with "the group belongs to": another DAG or task writes the day's index. It names both, and the
   command that hands the day over.
-- `cache` was killed in the middle of a day of more than 3,000 keys: some keys are of this computation, others of the one
-  before. Clear it.
+- `cache` was killed in the middle of a day of more than 3,000 keys: some keys are of this computation, others of the
+  one before. Clear it.
 - `cache` warns that keys held another type: something else writes into our keys; they were replaced.
 - The day is in the table and not in Valkey: `make recache FROM=… TO=…` (the parameter `cache_only`: nothing is
   computed, so `rollup` and the checks are skipped). `cache` is skipped if the table has no row of the day.

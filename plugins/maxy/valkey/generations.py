@@ -96,7 +96,7 @@ def _retire(scripts: GroupScripts, generation: str, current: str) -> int:
     gone = offset = 0
     while True:
         arguments: list[str | int | float] = [generation, offset, KEYS_AT_ONCE, _GRACE_MS, _GRACE_MS_PER_KEY]
-        count, without = scripts.run("retire_slice", arguments, keys=indexes)
+        count, without = scripts.run_slice("retire_slice", arguments, keys=indexes)
         if count <= 0:
             return gone
         gone += without

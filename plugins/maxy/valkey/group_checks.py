@@ -96,20 +96,21 @@ class GroupChecks:
                 f"{REGISTRY_KEY} remembers the groups of this database, but holds a {_called(view.registry_type)}:"
                 " rename or remove it"
             )
-        problems: list[tuple[str, str]] = []
-        if view.has_foreign_record:
-            key = record_key(self._index_key)
-            problems.append((key, f"{one_line(key)} is where the group's record is kept, but it is not one: it is a "
-                            f"{_called(view.record_type)} that this package has not written"))  # fmt: skip
-        if (foreign := self._foreign_index(view)) is not None:
-            problems.append((self._index_key, foreign))
+        problems = {
+            key: problem
+            for key, problem in (
+                (record_key(self._index_key), self._foreign_record(view)),
+                (self._index_key, self._foreign_index(view)),
+            )
+            if problem is not None
+        }
         if problems and self._foreign_keys is ForeignKeys.REFUSE:
             raise GroupRefusedError(
-                f'{problems[0][1]}. Choose another index_key; or, if it may be given up, say foreign_keys="replace",'
-                " which leaves the keys alone that it names"
+                f"{next(iter(problems.values()))}. Choose another index_key; or, if it may be given up, say"
+                ' foreign_keys="replace", which leaves the keys alone that it names'
             )
-        is_own = all(key != self._index_key for key, _ in problems) and view.index_type == "zset"
-        return IndexCheck(is_own, tuple(key for key, _ in problems))
+        is_own = view.index_type == "zset" and self._index_key not in problems
+        return IndexCheck(is_own, tuple(problems))
 
     def require_free_keys(self, keys: Sequence[str], index: IndexCheck) -> KeyCheck:
         """Check what is in the place of the keys that are to be written.
@@ -121,7 +122,7 @@ class GroupChecks:
         replaced, named = len(index.replaced), list(index.replaced)
         for start in range(0, len(keys), _SLICE):
             part = keys[start : start + _SLICE]
-            places = decoded(self._scripts.run("check_keys", [int(index.is_own), *part]))
+            places = decoded(self._scripts.run_slice("check_keys", [int(index.is_own), *part]))
             parts.append(places)
             if "h" in places or "x" in places:
                 strangers = [key for key, place in zip(part, places, strict=True) if place in "hx"]
@@ -149,6 +150,15 @@ class GroupChecks:
         return GroupRefusedError(
             f"{one_line(self._index_key)}: key {one_line(key)} holds a {kind} that this group has not written. Choose"
             ' another key_template; or, if it may be overwritten, say foreign_keys="replace"'
+        )
+
+    def _foreign_record(self, view: GroupView) -> str | None:
+        """Return what makes the record somebody else's; None if it is the group's, or there is none."""
+        if not view.has_foreign_record:
+            return None
+        return (
+            f"{one_line(record_key(self._index_key))} is where the group's record is kept, but it holds a"
+            f" {_called(view.record_type)} that this package has not written"
         )
 
     def _foreign_index(self, view: GroupView) -> str | None:

@@ -160,7 +160,7 @@ class GroupView:
         name = self.record.get("owner", "")
         if not name:
             return
-        owner = Writer(name, int(self.record.get("owner_map_index", -1)), self.record.get("owner_run", ""))
+        owner = Writer(name, int(self.record.get("owner_map_index") or -1), self.record.get("owner_run", ""))
         # Instances of one mapped task in one run are different writers. In another run the same keys may have got
         # another map index, which is no conflict.
         if owner.name == writer.name and (owner.map_index == writer.map_index or owner.run != writer.run):

@@ -79,5 +79,5 @@ class OneStep:
         for part in request.slices(KEYS_AT_ONCE):
             values = [value for row in request.rows.values(part, request.absent) for value in row]
             arguments: list[str | int] = [part.start, _STAGING_SECONDS, request.absent, len(fields), *fields, *values]
-            self._scripts.run("stage_hashes", arguments, keys=[self._staging])
+            self._scripts.run_slice("stage_hashes", arguments, keys=[self._staging])
         self._is_staged = True

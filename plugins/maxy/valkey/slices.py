@@ -51,7 +51,7 @@ def write_in_slices(
         arguments = list(head)
         for position, values in zip(part, rows.values(part, request.absent), strict=True):
             arguments += (rows.keys[position], int(may_replace(position)), *values)
-        done: Any = scripts.run("write_slice", arguments, keys=[index])
+        done: Any = scripts.run_slice("write_slice", arguments, keys=[index])
         if done == 0:
             return False
         if done != 1:
@@ -90,7 +90,7 @@ def publish_in_slices(
     if not write_in_slices(scripts, request, guard=guard, score=sequence, may_replace=check.may_replace):
         return -1
     removed = 0
-    while count := int(scripts.run("remove_slice", [token, sequence, KEYS_AT_ONCE])):
+    while count := int(scripts.run_slice("remove_slice", [token, sequence, KEYS_AT_ONCE])):
         if count < 0:
             return -1
         removed += count

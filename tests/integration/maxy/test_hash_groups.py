@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from maxy.valkey import generations
 from maxy.valkey.groups import GroupReader
@@ -27,6 +31,7 @@ from maxy.valkey.hashes import (
 )
 from maxy.valkey.keys import KeyTemplate
 from maxy.valkey.one_step import MOST_KEYS
+from tests.realtime_support import examples
 from tests.support import data_keys, hashes
 
 if TYPE_CHECKING:
@@ -550,7 +555,7 @@ class TestGenerations:
         self, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         clock = iter(range(0, 1000, 60))
-        monkeypatch.setattr(generations.time, "monotonic", lambda: next(clock))
+        monkeypatch.setattr(generations, "time", SimpleNamespace(monotonic=lambda: next(clock)))
         with pytest.raises(GroupRefusedError, match="expire= is too short"):
             publish(self.publisher(valkey), ["shop:kr"], expire=30)
         assert GroupReader(valkey, "index:shop").read("shop:kr") == {}
@@ -629,3 +634,61 @@ def test_the_registry_says_how_a_groups_keys_are_made(valkey: Valkey) -> None:
         ["{p}s:1"], ["v"], [["1"]], version=Version(1), expire_seconds=10
     )
     assert json.loads(valkey.hget("maxy:groups", "{p}index")) == ["{p}", "s:{a}"]
+
+
+WAYS: list[dict[str, Any]] = [{}, {"large_groups": LargeGroups.SLICES}, {"layout": Layout.GENERATIONS}]
+SOME = [f"shop:{letter}" for letter in "abcdefg"]
+
+
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(WAYS), st.sets(st.sampled_from(SOME)), st.integers(0, 4), st.booleans(), st.integers(0, 6)
+        ),
+        max_size=8,
+    )
+)
+def test_any_sequence_of_ways_versions_and_deaths_leaves_the_newest_whole(
+    valkey: Valkey,
+    monkeypatch: pytest.MonkeyPatch,
+    sequence: list[tuple[dict[str, Any], set[str], int, bool, int]],
+) -> None:
+    """Readers see the newest result of the highest version; after a death, once the same result is published again."""
+    valkey.flushall()
+    # More than two are many.
+    monkeypatch.setattr("maxy.valkey.hashes.MOST_KEYS", 2)
+    reader = GroupReader(valkey, "index:shop")
+    expected: dict[str, dict[str, str]] = {}
+    highest = -1
+    for number, (options, keys, version, dies, after_scripts) in enumerate(sequence):
+        # The first two ways refuse what is large; a small one over a large one is large as well.
+        way = {"large_groups": LargeGroups.SLICES, **options}
+        if dies:
+            dying = group(valkey, batch_size=2, **way)
+            die_after_scripts(dying, after_scripts)
+            # As a retry does: the same result, once more.
+            with contextlib.suppress(redis.ConnectionError):
+                publish(dying, sorted(keys), str(number), version=Version(version))
+        publish(group(valkey, batch_size=2, **way), sorted(keys), str(number), version=Version(version))
+        if version >= highest:
+            expected, highest = rows(keys, str(number)), version
+        found = reader.read_many(SOME)
+        assert {key: values for key, values in found.items() if values} == expected
+        assert sorted(reader.keys()) == sorted(expected)
+    # Nothing lives for ever.
+    assert {valkey.ttl(key) > 0 for key in valkey.scan_iter()} <= {True}
+
+
+def die_after_scripts(publisher: HashPublisher, count: int) -> None:
+    """Have a publisher's client break off after so many scripts."""
+    run, done = publisher._scripts.run, []
+
+    def run_or_die(script: str, arguments: Any, *, keys: Any = ()) -> Any:
+        answer = run(script, arguments, keys=keys)
+        done.append(script)
+        if len(done) > count:
+            raise redis.ConnectionError("the writer dies here")
+        return answer
+
+    publisher._scripts.run = run_or_die
