@@ -18,7 +18,8 @@ SELECT
     sum(read_bytes) AS read_bytes,
     max(memory_usage) AS memory_bytes
 FROM system.query_log
-WHERE event_date >= toDate(now() - {seconds:UInt32})
+-- The log's dates are of the server's zone, which is not the session's: a day may lie between them.
+WHERE event_date >= toDate(now() - {seconds:UInt32}) - 1
   AND event_time >= now() - {seconds:UInt32}
   AND type != 'QueryStart'
   AND (loop != '' OR task != '')

@@ -15,6 +15,7 @@ from clickhouse_driver.errors import ErrorCodes, ServerException  # type: ignore
 from maxy.clickhouse.literals import literal
 from maxy.clickhouse.parameters import fill, quote
 from maxy.hooks._plugin_imports import without_moved_names
+from maxy.hooks.native_columns import read_exactly
 from maxy.hooks.native_connection import native_connection
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class StatementResult:
     :param read_bytes: bytes that ClickHouse read, uncompressed.
     :param written_rows: rows that ClickHouse wrote.
     :param elapsed: seconds between sending the statement and the end of its answer.
+    :param types: the columns' ClickHouse types.
     """
 
     columns: Sequence[Sequence[Any]]
@@ -52,6 +54,7 @@ class StatementResult:
     read_bytes: int
     written_rows: int
     elapsed: float
+    types: Sequence[str] = ()
 
     @property
     def rows(self) -> list[tuple[Any, ...]]:
@@ -74,6 +77,15 @@ class ClickHouseSession:
     def __init__(self, client: clickhouse_driver.Client) -> None:
         self._client = client
         self._admitted: set[str] = set()
+
+    def read_exactly(self) -> None:
+        """Return values with nothing lost from now on; called before the first statement.
+
+        Instants have their zone, and all digits. A result with a column that cannot be written is refused by its
+        header, with a ValueError that names column and type.
+        """
+        for connection in (self._client.connection, *self._client.connections):
+            read_exactly(connection)
 
     def run(
         self,
@@ -104,13 +116,14 @@ class ClickHouseSession:
             self._admit({**self._client.settings, **sent_settings})
             started = time.monotonic()
             read = self._read if keep_rows else self._read_past
-            columns, names = read(statement, query_id, sent_settings)
+            columns, types = read(statement, query_id, sent_settings)
         except BaseException:
             # A task that is timed out or told to end leaves the driver in the middle of an answer. And a new connection
             # does not know what the old one was told.
             self._client.disconnect()
             self._admitted.clear()
             raise
+        names = [name for name, _ in types]
         progress = self._client.last_query.progress
         return StatementResult(
             columns=columns or [()] * len(names),
@@ -119,25 +132,25 @@ class ClickHouseSession:
             read_bytes=progress.bytes,
             written_rows=progress.written_rows,
             elapsed=time.monotonic() - started,
+            types=[column_type for _, column_type in types],
         )
 
     def _read(
         self, statement: str, query_id: str | None, settings: Mapping[str, Any]
-    ) -> tuple[Sequence[Sequence[Any]], list[str]]:
+    ) -> tuple[Sequence[Sequence[Any]], Sequence[tuple[str, str]]]:
         answer = self._client.execute(
             statement, with_column_types=True, query_id=query_id, settings=settings, columnar=True
         )
         # Statements without a result set come back as a row count or an empty list.
-        columns, types = answer if isinstance(answer, tuple) else ([], [])
-        return columns, [name for name, _ in types]
+        return answer if isinstance(answer, tuple) else ([], [])
 
     def _read_past(
         self, statement: str, query_id: str | None, settings: Mapping[str, Any]
-    ) -> tuple[Sequence[Sequence[Any]], list[str]]:
+    ) -> tuple[Sequence[Sequence[Any]], Sequence[tuple[str, str]]]:
         answer = self._client.execute_iter(statement, with_column_types=True, query_id=query_id, settings=settings)
         types: Sequence[tuple[str, str]] = next(answer, ())
         deque(answer, maxlen=0)
-        return [], [name for name, _ in types]
+        return [], types
 
     def _admit(self, settings: Mapping[str, Any]) -> None:
         """Have every setting apply or be refused: a server passes over those of a query that it does not know.

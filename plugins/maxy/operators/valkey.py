@@ -24,7 +24,9 @@ from maxy.valkey.hashes import (
     Writer,
 )
 from maxy.valkey.keys import KeyTemplate
-from maxy.valkey.text import one_line, texts
+from maxy.valkey.text import one_line
+from maxy.valkey.values import texts
+from maxy.valkey.version_columns import newest_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -194,6 +196,7 @@ class ClickHouseToValkeyHashOperator(ClickHouseTemplateOperator):
         skip_empty = as_bool(self.skip_empty, "skip_empty")
         given_version = self._given_version()
         with self.hook().session() as session, ValkeyHook(self.redis_conn_id).client() as client:
+            session.read_exactly()
             template = KeyTemplate(self.key_template, prefix=self.key_prefix)
             publisher = self._publisher(client, template, context)
             try:
@@ -267,7 +270,7 @@ class ClickHouseToValkeyHashOperator(ClickHouseTemplateOperator):
             result = self.run_sql(session, context)
             by_name = dict(zip(result.names, result.columns, strict=True))
             hashes = self._hashes(result, by_name, template)
-            version = self._version(by_name, given_version)
+            version = self._version(result, given_version)
             done = publisher.publish(
                 hashes.keys,
                 hashes.fields,
@@ -303,7 +306,8 @@ class ClickHouseToValkeyHashOperator(ClickHouseTemplateOperator):
     def _hashes(self, result: StatementResult, by_name: Mapping[str, Sequence[Any]], template: KeyTemplate) -> _Hashes:
         fields = self.fields if self.fields is not None else list(result.names)
         self._require_columns(by_name, [*template.columns, *fields])
-        written = {name: texts(by_name[name], name) for name in {*template.columns, *fields}}
+        types = dict(zip(result.names, result.types, strict=True))
+        written = {name: texts(by_name[name], name, types[name]) for name in {*template.columns, *fields}}
         keys = list(template.keys([_complete(written[name], name) for name in template.columns]))
         return _Hashes(keys, fields, [written[name] for name in fields])
 
@@ -364,7 +368,7 @@ class ClickHouseToValkeyHashOperator(ClickHouseTemplateOperator):
         except ValueError as error:
             raise ValueError(f"version: {error}") from None
 
-    def _version(self, by_name: Mapping[str, Sequence[Any]], given: Version | None) -> Version | None:
+    def _version(self, result: StatementResult, given: Version | None) -> Version | None:
         """Return what orders this result among others; None if that is when it was read.
 
         :raises AirflowFailException: for a time in the future, and if a result without rows has no version.
@@ -372,7 +376,7 @@ class ClickHouseToValkeyHashOperator(ClickHouseTemplateOperator):
         if self.version_field is None:
             version = given
         else:
-            version = self._newest(by_name[self.version_field], self.version_field) or given
+            version = self._newest(result, self.version_field) or given
             if version is None:
                 raise AirflowFailException(
                     f"{self._index()}: the result has no value of {self.version_field}, which orders results, so"
@@ -383,16 +387,14 @@ class ClickHouseToValkeyHashOperator(ClickHouseTemplateOperator):
             self._refuse_future(version)
         return version
 
-    def _newest(self, column: Sequence[Any], name: str) -> Version | None:
+    def _newest(self, result: StatementResult, name: str) -> Version | None:
         """Return the highest version in a column; None if there is none.
 
-        :raises ValueError: naming the column, if it holds neither times, dates nor whole numbers.
+        :raises ValueError: naming the column, if it holds neither times, dates nor whole numbers, or NULL.
         """
-        newest = max((value for value in column if value is not None), default=None)
-        try:
-            return None if newest is None else Version.of(newest, self._zone())
-        except ValueError as error:
-            raise ValueError(f"version_field: column {name}: {error}") from None
+        position = list(result.names).index(name)
+        newest = newest_value(result.columns[position], name, result.types[position])
+        return None if newest is None else Version.of(newest, self._zone())
 
     def _zone(self) -> ZoneInfo:
         return ZoneInfo(self._settings["session_timezone"])

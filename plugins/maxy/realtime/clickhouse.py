@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import clickhouse_connect
+from clickhouse_connect.driver.exceptions import InternalError, NotSupportedError
+
+from maxy.realtime.http_columns import FORMATS, decode_column, precise_formats
+from maxy.valkey.values import require_written
 
 # With the first statement it would be imported in a tick: nearly a second, in which no loop of the thread ticks.
 import clickhouse_connect.driver.asyncclient
@@ -16,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from clickhouse_connect.driver.asyncclient import AsyncClient
+    from clickhouse_connect.driver.query import QueryResult
+
+_SESSION_TIMEZONE = "session_timezone"
 
 
 @dataclass(frozen=True)
@@ -36,10 +43,13 @@ class Columns:
 
     :param names: the columns' names; none at all for a result without rows, since the format then names none.
     :param columns: the values of each, in row order.
+    :param types: the columns' ClickHouse types, by which they are written; of columns that a loop has computed itself,
+        an empty text each, or none at all.
     """
 
     names: Sequence[str]
     columns: Sequence[Sequence[Any]]
+    types: Sequence[str] = ()
 
     def __getitem__(self, name: str) -> Sequence[Any]:
         """Return a column's values.
@@ -52,8 +62,16 @@ class Columns:
             raise ValueError(f"the result has no column {name}; it has {', '.join(self.names)}")
         return self.columns[self.names.index(name)]
 
+    def type_of(self, name: str) -> str:
+        """Return a column's ClickHouse type; empty if it is not known."""
+        return dict(zip(self.names, self.types, strict=False)).get(name, "")
+
     def __len__(self) -> int:
         return len(self.columns[0]) if self.columns else 0
+
+
+def _types(answer: QueryResult) -> list[str]:
+    return [column_type.name for column_type in answer.column_types]
 
 
 class ClickHouseReader:
@@ -64,7 +82,8 @@ class ClickHouseReader:
 
     :param address: the server.
     :param name: the loop's, for the query ids ``maxy_realtime_<name>_…`` in ``system.query_log``.
-    :param settings: ClickHouse settings of every statement.
+    :param settings: ClickHouse settings of every statement. Times that name no zone are read and printed in UTC,
+        whatever zone the server is in, unless ``session_timezone`` is among them.
     :param connect_timeout: seconds.
     :param receive_timeout: seconds without a byte from the server.
     """
@@ -80,7 +99,9 @@ class ClickHouseReader:
     ) -> None:
         self._address = address
         self._name = name
-        self._settings = dict(settings or {})
+        self._settings = {_SESSION_TIMEZONE: "UTC", **(settings or {})}
+        # Formats by column of statements whose times have more digits than the client's.
+        self._precise_formats: dict[str, dict[str, Any]] = {}
         self._connect_timeout = connect_timeout
         self._receive_timeout = receive_timeout
         self._client: AsyncClient | None = None
@@ -102,18 +123,24 @@ class ClickHouseReader:
         :param parameters: the values.
         :param string_as_bytes: return String columns as bytes, as the server has them.
         :param settings: ClickHouse settings for this statement.
+        :raises ValueError: for a column that the client cannot read, with its name, its type and what to select.
         :raises clickhouse_connect.driver.exceptions.ClickHouseError: as the server or the network had it.
         """
-        client = await self._connected()
-        self.statements += 1
-        result = await client.query(
-            statement,
-            parameters=dict(parameters or {}),
-            settings=self._statement_settings(settings),
-            query_formats={"String": "bytes"} if string_as_bytes else None,
-            column_oriented=True,
+        if string_as_bytes:
+            answer = await self._query(statement, parameters, settings)
+            return Columns(answer.column_names, answer.result_columns, _types(answer))
+        formats = self._precise_formats.get(statement, {})
+        answer = await self._query(statement, parameters, settings, formats)
+        needed = precise_formats(answer.column_names, _types(answer))
+        if answer.column_names and needed != formats:
+            # What is to be asked for is only seen in the answer. The next time it is known.
+            self._precise_formats[statement] = needed
+            answer = await self._query(statement, parameters, settings, needed)
+        zone = str({**self._settings, **(settings or {})}[_SESSION_TIMEZONE])
+        columns = zip(answer.result_columns, _types(answer), strict=True)
+        return Columns(
+            answer.column_names, [decode_column(column, kind, zone) for column, kind in columns], _types(answer)
         )
-        return Columns(result.column_names, result.result_columns)
 
     async def execute(
         self,
@@ -139,6 +166,35 @@ class ClickHouseReader:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+
+    async def _query(
+        self,
+        statement: str,
+        parameters: Mapping[str, Any] | None,
+        settings: Mapping[str, Any] | None,
+        formats: Mapping[str, Any] | None = None,
+    ) -> QueryResult:
+        client = await self._connected()
+
+        async def query(text: str) -> QueryResult:
+            self.statements += 1
+            return await client.query(
+                text,
+                parameters=dict(parameters or {}),
+                settings=self._statement_settings(settings),
+                query_formats=FORMATS,
+                column_formats=dict(formats or {}),
+                column_oriented=True,
+            )
+
+        try:
+            return await query(statement)
+        except (NotSupportedError, InternalError):
+            # The client names neither the column nor what could be done.
+            described = await query(f"DESCRIBE TABLE (\n{statement}\n)")
+            names, types, *_ = described.result_columns
+            require_written(zip(map(bytes.decode, names), map(bytes.decode, types), strict=True))
+            raise
 
     def _statement_settings(self, settings: Mapping[str, Any] | None) -> dict[str, Any]:
         return {

@@ -18,7 +18,8 @@ from maxy.realtime.row_rules import OutOfRangeLog
 from maxy.realtime.settings import Option, Rule, number_from
 from maxy.realtime.writer import HashGroup, TickWriter
 from maxy.valkey.keys import KeyTemplate
-from maxy.valkey.text import decoded, texts, utc_iso
+from maxy.valkey.text import decoded, utc_iso
+from maxy.valkey.values import require_written, texts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -47,7 +48,8 @@ class HashLoop(Loop):
 
     The result of :meth:`figures` has the columns of ``key_template`` and ``metrics``. Two more may be there:
     ``is_complete`` (rows where it is 0 lack a dimension: they are left out and counted) and ``rows`` (of the source).
-    A value that is NULL, NaN or infinite removes its field.
+    A value that is NULL, NaN or infinite removes its field. Values are written by the types of their columns, as the
+    hash writer writes them (docs/how-to-operators.md).
 
     For the metrics in ``ranged_metrics`` it also has a column ``<metric>_out``: how many values of the metric were left
     out of the row because they are out of range.
@@ -196,7 +198,9 @@ class HashLoop(Loop):
         if missing:
             raise ValueError(f"{self.name}: the result has no column {', '.join(missing)}")
         columns = [list(compress(result[name], complete)) for name in names]
-        written = [texts(column, name) for column, name in zip(columns, names, strict=True)]
+        types = list(map(result.type_of, names))
+        require_written(zip(names, types, strict=True))
+        written = [texts(*column) for column in zip(columns, names, types, strict=True)]
         dimensions = [[text or "" for text in column] for column in written[: len(self._template.columns)]]
         return (
             list(self._template.keys(dimensions)),

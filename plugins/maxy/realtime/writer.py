@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from maxy.realtime.lease import Lease
 
-_ABSENT = "\0"
+# Stands for no value. Valid text has no such byte, so no value is ever taken for it.
+_ABSENT = b"\xff"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any
 
+from maxy.valkey.instants import to_nanoseconds
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _NANOSECONDS = 1000
@@ -42,7 +44,7 @@ class Version:
         """
         if isinstance(value, datetime):
             moment = value if value.tzinfo is not None else value.replace(tzinfo=zone)
-            return cls((moment - _EPOCH) // _MICROSECOND * _NANOSECONDS, Unit.NANOSECONDS)
+            return cls(to_nanoseconds(moment), Unit.NANOSECONDS)
         if isinstance(value, date):
             return cls((value - _EPOCH.date()).days, Unit.DAYS)
         if isinstance(value, int) and not isinstance(value, bool):

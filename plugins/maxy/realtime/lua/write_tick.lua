@@ -9,7 +9,7 @@
 -- ARGV[6]    number of strings, followed by their values
 -- then, group by group: 1 if its keys are put into the index, number of hashes, number of fields, the fields' names, then
 --            the values hash by hash
--- A value of one NUL byte removes the field.
+-- A value of the one byte 255, which no text has, removes the field.
 local ttl, score = ARGV[3], ARGV[4]
 local key, position = 3, 7
 for _ = 1, tonumber(ARGV[6]) do
@@ -27,7 +27,7 @@ while position <= #ARGV do
     for field = 1, fields do
       local value = ARGV[position]
       position = position + 1
-      if value == '\0' then
+      if value == '\255' then
         absent[#absent + 1] = ARGV[names + field]
       else
         present[#present + 1] = ARGV[names + field]
