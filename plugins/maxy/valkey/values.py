@@ -15,7 +15,7 @@ from maxy.valkey.nested_values import is_nested, json_text, json_writer
 from maxy.valkey.scalars import BY_KIND, TypedWriter, by_type, other_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from maxy.valkey.column_types import ColumnType
 
@@ -47,16 +47,18 @@ def texts(column: Sequence[Any], name: str, column_type: str = "") -> list[str |
     """
     # Column by column, because one look at its types then serves all values.
     kinds = set(map(type, column))
+    has_nulls = type(None) in kinds
+    kinds.discard(type(None))
     try:
         typed = _typed_writer(column_type) if column_type else None
         # What a loop has made of a column since is written by what it is.
         if typed and kinds <= typed.kinds:
-            return list(map(typed.write, column))
-        if typed and kinds <= {*typed.kinds, type(None)}:
-            return [None if value is None else typed.write(value) for value in column]
-        if len(kinds) == 1:
-            return list(map(_by_kind(kinds.pop()), column))
-        return [_by_kind(type(value))(value) for value in column]
+            write = typed.write
+        elif len(kinds) == 1:
+            write = BY_KIND.get(kinds.pop(), _untyped_text)
+        else:
+            return [BY_KIND.get(type(value), _untyped_text)(value) for value in column]
+        return [None if value is None else write(value) for value in column] if has_nulls else list(map(write, column))
     except ValueError as error:
         raise ValueError(f"column {name}: {error}") from None
 
@@ -78,8 +80,8 @@ def require_written(columns: Iterable[tuple[str, str]]) -> None:
             )
 
 
-def _by_kind(kind: type) -> Callable[[Any], str | None]:
-    return BY_KIND.get(kind) or (json_text if issubclass(kind, (list, tuple, dict)) else other_text)
+def _untyped_text(value: Any) -> str | None:
+    return json_text(value) if isinstance(value, (list, tuple, dict)) else other_text(value)
 
 
 @lru_cache(maxsize=1024)
