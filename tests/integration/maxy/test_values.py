@@ -298,7 +298,7 @@ def test_types_that_are_not_written_are_refused_with_column_and_advice(
     valkey: Valkey, write_by_loop: Any, sql: str, function: str
 ) -> None:
     said = rf"column odd has the type .* not written: select {function}\(odd\) in its place"
-    with pytest.raises(AirflowException, match=said):
+    with pytest.raises((AirflowException, ValueError), match=said):
         to_hashes(f"SELECT 'x' AS name, {sql} AS odd")
     with pytest.raises(ValueError, match=said):
         write_by_loop(f"SELECT 'x' AS name, {sql} AS odd", ["odd"])
