@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import clickhouse_connect
 from clickhouse_connect.driver.exceptions import InternalError, NotSupportedError
@@ -224,4 +225,6 @@ class ClickHouseReader:
                     form_encode_query_params=True,
                     compress=False,
                 )
+                # The client writes times that are parameters in the zone that it takes for the server's.
+                self._client.server_tz = ZoneInfo(self._settings[_SESSION_TIMEZONE])
             return self._client

@@ -9,8 +9,10 @@ import signal
 import socket
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import clickhouse_connect
 import pytest
@@ -97,6 +99,67 @@ def test_strings_come_as_text_or_as_bytes(clickhouse_server: Server) -> None:
             result = await reader.select(statement, string_as_bytes=True)
             assert [result[name][0] for name in "sbn"] == ["é".encode(), b"\xff\x00", None]
             assert (await reader.select(statement))["s"][0] == "é"
+
+    with_reader(clickhouse_server, story)
+
+
+def test_text_is_text_wherever_it_stands_and_what_is_none_stays_bytes(clickhouse_server: Server) -> None:
+    async def story(reader: ClickHouseReader) -> None:
+        bad = "unhex('FF41')"
+        result = await reader.select(
+            f"SELECT arrayJoin(['é', {bad}]) AS s, ['é', {bad}, 'abcd'] AS a, map('é', {bad}) AS m,"
+            f" CAST((1, {bad}), 'Tuple(n Int8, s String)') AS t, toNullable('é') AS n, toLowCardinality('é') AS l,"
+            " CAST('é', 'Variant(UInt8, String)') AS v, CAST('{\"é\": [\"é\"]}', 'JSON') AS j"
+        )
+        assert list(result["s"]) == ["é", b"\xffA"]
+        assert result["a"][0] == ["é", b"\xffA", "abcd"]
+        assert result["m"][0] == {"é": b"\xffA"}
+        assert result["t"][0] == {"n": 1, "s": b"\xffA"}
+        assert [result[name][0] for name in "nlv"] == ["é"] * 3
+        assert result["j"][0] == {"é": ["é"]}
+
+    with_reader(clickhouse_server, story)
+
+
+def test_times_keep_all_their_digits_and_their_zone(clickhouse_server: Server) -> None:
+    async def story(reader: ClickHouseReader) -> None:
+        at = "toDateTime64('2026-07-01 12:00:00.123456789', 9, 'Europe/Berlin')"
+        statement = f"SELECT {at} AS at, [{at}] AS many, {at}::DateTime64(6, 'Europe/Berlin') AS micro, now() AS n"
+        for statements in (2, 3):
+            result = await reader.select(statement)
+            # The first time, the answer tells what has to be asked for.
+            assert reader.statements == statements
+            (moment,), (micro,) = result["at"], result["micro"]
+            assert (moment.hour, moment.microsecond, moment.nanosecond) == (12, 123456, 789)
+            assert moment == micro == result["many"][0][0]
+            assert result["n"][0].utcoffset() == timedelta()
+            assert list(map(result.type_of, ["micro", "n", "nope"])) == [
+                "DateTime64(6, 'Europe/Berlin')", "DateTime", "",
+            ]  # fmt: skip
+
+    with_reader(clickhouse_server, story)
+
+
+def test_times_that_name_no_zone_are_utc_in_sql_in_parameters_and_in_results(clickhouse_server: Server) -> None:
+    async def story(reader: ClickHouseReader) -> None:
+        noon = datetime(2026, 7, 1, 12, tzinfo=UTC)
+        result = await reader.select(
+            "SELECT {noon:DateTime} AS noon, toUnixTimestamp({noon:DateTime}) AS s,"
+            " toDateTime('2026-07-01 12:00:00') AS t",
+            {"noon": noon.astimezone(ZoneInfo("Asia/Seoul"))},
+        )
+        assert result["noon"][0] == result["t"][0] == noon
+        assert result["s"][0] == noon.timestamp()
+
+    with_reader(clickhouse_server, story)
+
+
+def test_a_column_that_the_client_cannot_read_is_named_with_what_to_select(clickhouse_server: Server) -> None:
+    async def story(reader: ClickHouseReader) -> None:
+        with pytest.raises(
+            ValueError, match=r"column state has the type Aggregate.*select finalizeAggregation\(state\)"
+        ):
+            await reader.select("-- A comment.\nSELECT 1 AS n, sumState({x:UInt8}) AS state -- and one", {"x": 1})
 
     with_reader(clickhouse_server, story)
 
