@@ -395,3 +395,19 @@ def test_what_orders_nothing_is_refused_as_version_before_anything_is_written(
     with pytest.raises(ValueError, match=said):
         to_hashes(f"SELECT 'x' AS name, {sql} AS v", version_field="v")
     assert hashes(valkey) == {}
+
+
+@pytest.mark.parametrize(
+    ("newer", "older"),
+    [
+        ("toDateTime64('2026-07-01 12:00:00.000000002', 9)", "toDateTime64('2026-07-01 12:00:00.000000001', 9)"),
+        ("toDateTime64('2026-07-01 12:00:00.000002', 6)", "toDateTime64('2026-07-01 12:00:00.000001', 6)"),
+        ("toDate('2026-07-02')", "toDate32('2026-07-01')"),
+        ("toUInt128('340282366920938463463374607431768211455')", "toInt64('9223372036854775807')"),
+    ],
+)
+def test_no_digit_of_a_version_is_lost(valkey: Valkey, newer: str, older: str) -> None:
+    for number, version in enumerate((newer, older)):
+        done = to_hashes(f"SELECT 'x' AS name, {version} AS v, {number} AS n", version_field="v")
+        assert done["superseded"] is (number == 1)
+    assert valkey.hget("t:x", "n") == "0"
