@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import clickhouse_connect
+
+# With the first statement it would be imported in a tick: nearly a second, in which no loop of the thread ticks.
+import clickhouse_connect.driver.asyncclient
 from clickhouse_connect.driver.exceptions import InternalError, NotSupportedError
 
 from maxy.realtime.http_columns import FORMATS, decode_column, precise_formats
 from maxy.valkey.values import require_written
-
-# With the first statement it would be imported in a tick: nearly a second, in which no loop of the thread ticks.
-import clickhouse_connect.driver.asyncclient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
