@@ -13,6 +13,7 @@ from maxy._parsing import as_bool
 from maxy.operators._identifiers import checked_table_name
 from maxy.operators._partitions import Partition, read_partition_key, resolve, rows_by_partition
 from maxy.operators._stage_checks import StageChecks, write_report
+from maxy.operators._swap_lock import swap_lock
 from maxy.operators.clickhouse import ClickHouseTemplateOperator
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class ClickHouseReplacePartitionOperator(ClickHouseTemplateOperator):
     """Fill a stage table by SQL, then put it in the place of partitions of the target, each in one step.
 
     Readers see a partition as it was or as it is, never a part of it. A repeated run leaves the same rows and no
-    others. No row passes through the worker. Concurrent runs each have a stage table of their own; the last one wins.
+    others. No row passes through the worker. Concurrent runs each have a stage table of their own and swap one after
+    the other; the last one wins.
 
     Which partition a value means is decided by ClickHouse, once and before anything is computed; a value that is none
     of the key's type is refused then, and so is a table that has no partitions to swap. Rows that the SQL puts
@@ -163,8 +165,9 @@ class ClickHouseReplacePartitionOperator(ClickHouseTemplateOperator):
                 warnings |= self._check_stage(run, stage, wanted)
                 in_stage = rows_by_partition(run, stage)
                 self._require_rows(wanted, in_stage, in_target, allow_empty=allow_empty, unexpected=unexpected)
-                for one in wanted:
-                    self._swap(run, stage, one, is_empty=one not in in_stage)
+                with swap_lock(run, self.table, holder=stage, own=self._stage_prefix(context)):
+                    for one in wanted:
+                        self._swap(run, stage, one, is_empty=one not in in_stage)
         rows = {one: in_stage.get(one, 0) for one in wanted}
         for one, count in rows.items():
             self.log.info("%s: partition %s now holds %d rows", self.table, one.value, count)

@@ -308,7 +308,7 @@ class TestReplacePartition:
         reading = threading.Thread(target=read)
         reading.start()
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda number: run_task(replace_partition(), run_id=f"run{number}"), range(8)))
+            list(pool.map(lambda number: run_task(replace_partition(), run_id=f"run{number}"), range(12)))
         done.set()
         reading.join()
         assert seen == {(100, 100)}
