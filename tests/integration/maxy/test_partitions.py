@@ -414,7 +414,9 @@ KINDS = {
     ),
     "month": Kind(
         "d Date", "toYYYYMM(d)", DAYS, lambda day: f"'{day}'", lambda day: (day.year, day.month),
-        ["{:%Y%m}".format, lambda day: day.year * 100 + day.month, "{:%Y-%m}".format, "{:%Y%m%d}".format, identity],
+        ["{:%Y%m}".format, lambda day: day.year * 100 + day.month, "{:%Y-%m}".format, identity,
+         # A number, but of no row.
+         ("{:%Y%m%d}".format, lambda _: None)],
     ),
     "time in a zone": Kind(
         "t DateTime('Asia/Seoul')", "t", MOMENTS, lambda moment: str(int(moment.timestamp())),
