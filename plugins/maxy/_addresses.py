@@ -25,13 +25,15 @@ _PATTERNS = [
         rf"(?<=\bhost )(?:name )?{_QUOTED}",
         rf"(?<=\bhostname ){_QUOTED}",
         rf"(?<=\bserver ){_QUOTED}(?:,? port \d{{1,5}})?",
+        rf"(?<=\bserver on ){_QUOTED}",
         # unix socket: /run/valkey.sock
         r"(?<=\bunix socket: )/[^\s'\",;)]+|/[^\s'\",;)]+\.s(?:ock|\.PGSQL\.\d+)\b",
         # ch-1.internal:9000; a key of Valkey has more colons, a time begins with a digit.
-        rf"(?<![\w:.@%/-]){_NAME}:\d{{2,5}}(?![\w:.]*[\w:])",
+        rf"(?<![\w:.@%/-]){_NAME}:\d{{2,5}}(?!\w|[:.]\w)",
         # Error -2 connecting to valkey; Cannot connect to host ch-1; Failed to resolve 'ch-1'
         rf"(?<=connecting to )(?!unix\b|the\b|a\b|server\b|host\b){_NAME}",
         rf"(?<=connect to )(?:host )(?!\[address\]){_NAME}",
+        rf"(?<=connection to )(?!server\b|the\b|a\b){_NAME}(?= (?:timed out|refused|failed|lost|was|closed|reset)\b)",
         rf"(?<=resolve ){_QUOTED}",
         rf"(?<=getaddrinfo failed for ){_NAME}",
         # Names that only an internal name server knows.

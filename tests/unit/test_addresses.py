@@ -62,6 +62,16 @@ HAVE_ADDRESSES = {
         "kafka-1:9092/1: Connect to ipv4#10.0.0.1:9092 failed: Connection refused",
         f"{HIDDEN}/1: Connect to ipv4#{HIDDEN} failed: Connection refused",
     ),
+    "kafka, with a colon behind": (
+        "GroupCoordinator: kafka-2.prod:9093: Disconnected",
+        f"GroupCoordinator: {HIDDEN}: Disconnected",
+    ),
+    "go": ("dial tcp 10.0.0.1:9000: connect: connection refused", f"dial tcp {HIDDEN}: connect: connection refused"),
+    "urllib3, time-out": (
+        "Connection to db-3 timed out. (connect timeout=5)",
+        f"Connection to {HIDDEN} timed out. (connect timeout=5)",
+    ),
+    "mysql": ("Can't connect to MySQL server on 'db1' (111)", f"Can't connect to MySQL server on {HIDDEN} (111)"),
     "TLS": (
         "certificate verify failed: IP address mismatch, certificate is not valid for '10.9.8.7'.",
         f"certificate verify failed: IP address mismatch, certificate is not valid for '{HIDDEN}'.",
@@ -77,6 +87,8 @@ HAVE_NONE = [
     "Code: 62. DB::Exception: Syntax error: failed at position 12 (line 3, col 10): SELECT a::UInt8 FROM db.table",
     "Code: 241. DB::Exception: Memory limit exceeded (version 24.8.4.13 (official build))",
     "TimeoutError: Timeout connecting to server",
+    "connection to server was lost; the connection to the database failed; Connection refused",
+    "key 'shop:1201:ios' and 'e:x'; line 12: SELECT a",
     "KeyError: 'std::vector'; DB::Exception; 12:34; 1.5 s; 50 %; 3/4; {name:String}; %(day)s",
     "its status is 11 s ahead of the clock here: the clock of its host (here) and this one differ, or one was set",
     "table shop.orders_local does not exist; schedule 10:30; {'country': 'KR', 'orders': '12'}",

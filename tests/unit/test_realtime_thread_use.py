@@ -297,6 +297,28 @@ def test_a_tick_that_others_hold_up_is_not_cut_off_for_it() -> None:
     assert copies.statuses("sales")[0].blocked_seconds >= 0.3
 
 
+def test_what_blocks_while_the_loop_is_made_is_in_its_first_status() -> None:
+    clock, lease = SharedClock(), NamedLease()
+    environment: Any = SimpleNamespace(
+        lease=lease, prefix="p", settings=fast_settings(2.0), log=LoopLog(clock.monotonic)
+    )
+
+    class Reading(Working):
+        def __init__(self, given: Any) -> None:
+            super().__init__(given, "sales", nothing)
+            blocking(clock, 4)
+
+    async def scenario() -> None:
+        steps = StepTimer("sales", Stopwatch(clock.monotonic))
+        loop = steps.call(lambda: Reading(environment))
+        driving = asyncio.ensure_future(clock.drive())
+        await LoopRunner(loop, clock=clock, deadline=clock.now() + timedelta(seconds=3), steps=steps).run()
+        driving.cancel()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+    assert lease.statuses[0]["blocked_seconds"] == "4.000"
+
+
 def test_what_blocks_while_it_forgets_is_counted_too() -> None:
     clock = SharedClock()
 
@@ -430,7 +452,8 @@ def test_another_thread_looks_while_the_real_clock_runs(caplog: pytest.LogCaptur
     loop = Working(environment, "sales", block)
     clock = SystemClock()
     deadline = clock.now() + timedelta(seconds=0.1)
-    asyncio.run(LoopRunner(loop, clock=clock, deadline=deadline, stopwatch=SYSTEM_STOPWATCH).run())
+    steps = StepTimer("sales", SYSTEM_STOPWATCH)
+    asyncio.run(LoopRunner(loop, clock=clock, deadline=deadline, steps=steps).run())
     assert f" (block in {__file__}, line " in caplog.text
     assert 0.2 < float(lease.statuses[0]["blocked_seconds"]) < 60
 

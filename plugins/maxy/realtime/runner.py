@@ -80,7 +80,7 @@ class LoopRunner:
     :param host: where this runs, for the status.
     :param observer: told about every tick.
     :param logger: where the loop's log goes.
-    :param stopwatch: times how long the thread is blocked; by the clock unless given.
+    :param steps: times for how long the loop blocks the thread; by the clock unless given.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class LoopRunner:
         host: str = "",
         observer: Observer | None = None,
         logger: logging.Logger | None = None,
-        stopwatch: Stopwatch | None = None,
+        steps: StepTimer | None = None,
     ) -> None:
         environment = loop.environment
         self._loop = loop
@@ -106,7 +106,7 @@ class LoopRunner:
         self._tick_limit = environment.settings.tick_limit_seconds
         self._heartbeat = float(environment.settings["lease_seconds"]) / 3
         self._writer = StatusWriter(self._lease, loop_key(environment.prefix, loop.name))
-        self._steps = StepTimer(loop.name, stopwatch or Stopwatch(clock.monotonic))
+        self._steps = steps or StepTimer(loop.name, Stopwatch(clock.monotonic))
         # When each tick that blocked the thread ended, and for how long it did.
         self._blocked: deque[tuple[float, float]] = deque()
         self._blocked_before = 0.0

@@ -20,7 +20,7 @@ from maxy.realtime.lease import Lease
 from maxy.realtime.loop import Loop, LoopEnvironment, Tick, TickResult, is_loop_key, loop_key
 from maxy.realtime.runner import LoopRunner
 from maxy.realtime.settings import LoopSettings
-from maxy.realtime.thread_use import SYSTEM_STOPWATCH
+from maxy.realtime.thread_use import SYSTEM_STOPWATCH, StepTimer
 from maxy.testing.clock import FakeClock
 from maxy.valkey.text import decoded
 
@@ -191,9 +191,8 @@ async def _ticks(
         _call_before_ticks(loop, before_tick)
     # Between the last tick and the one after it.
     deadline = clock.now() + timedelta(seconds=(ticks - 0.5) * period)
-    await LoopRunner(
-        loop, clock=clock, deadline=deadline, host="test", observer=recorder, stopwatch=SYSTEM_STOPWATCH
-    ).run()
+    steps = StepTimer(loop.name, SYSTEM_STOPWATCH)
+    await LoopRunner(loop, clock=clock, deadline=deadline, host="test", observer=recorder, steps=steps).run()
     return tuple(recorder.statuses)
 
 

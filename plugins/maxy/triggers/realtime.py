@@ -23,7 +23,7 @@ from maxy.realtime.registry import BUILT_IN, loop_class, watched_loops
 from maxy.realtime.runner import LoopRunner
 from maxy.realtime.service_observer import ServiceObserver
 from maxy.realtime.settings import LoopSettings
-from maxy.realtime.thread_use import SYSTEM_STOPWATCH
+from maxy.realtime.thread_use import SYSTEM_STOPWATCH, StepTimer
 from maxy.realtime.watch import Watch, WatchObserver
 from maxy.settings import DEFAULT_DAILY_CACHE_DAYS, daily_cache_days, realtime_settings
 from maxy.triggers.announcer import AirflowAnnouncer
@@ -125,7 +125,8 @@ class RealtimeLoopTrigger(BaseTrigger):
                 # Airflow's variables may come from its database, which blocks.
                 watched_loops=partial(asyncio.to_thread, _watched_loops, found.name),
             )
-            loop: Loop = found(environment)
+            steps = StepTimer(found.name, SYSTEM_STOPWATCH)
+            loop: Loop = steps.call(partial(found, environment))
             observer: Observer = announcer.observer(found.name)
             if isinstance(loop, Watch):
                 observer = WatchObserver(announcer, found.name, settings["failures"], observer)
@@ -141,7 +142,7 @@ class RealtimeLoopTrigger(BaseTrigger):
                 host=socket.gethostname(),
                 observer=observer,
                 logger=logging.getLogger(f"maxy.realtime.{found.name}"),
-                stopwatch=SYSTEM_STOPWATCH,
+                steps=steps,
             ).run()
         event = {"status": STATUS_DEADLINE, "ticks": summary.ticks, "failures": summary.failures}
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
