@@ -1,8 +1,7 @@
-"""The Valkey hash writer against real servers, and the how-to's example."""
+"""The Valkey hash writer against real servers."""
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 from datetime import UTC, datetime, timedelta
@@ -15,8 +14,7 @@ from maxy.operators.valkey import ClickHouseToValkeyHashOperator
 from maxy.valkey.groups import GroupReader
 from maxy.valkey.hashes import HashPublisher, Writer
 from maxy.valkey.keys import KeyTemplate
-from tests.conftest import ROOT
-from tests.support import hashes, run_dag, run_task
+from tests.support import hashes, run_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -386,41 +384,6 @@ def test_a_wrong_password_says_so_without_showing_it(connections: pytest.MonkeyP
         assert "wrong-password" not in str(failed.value)
     finally:
         valkey.config_set("requirepass", "")
-
-
-class TestHowTo:
-    """The example of docs/how-to-operators.md, which is docs/examples/country_sales.py."""
-
-    EXAMPLE = ROOT / "docs" / "examples" / "country_sales.py"
-
-    def test_the_page_shows_the_example_as_it_is(self) -> None:
-        page = (ROOT / "docs" / "how-to-operators.md").read_text(encoding="utf-8")
-        assert f"```python\n{self.EXAMPLE.read_text(encoding='utf-8')}```" in page
-
-    def test_the_example_does_what_the_page_says(self, clickhouse: clickhouse_driver.Client, valkey: Valkey) -> None:
-        spec = importlib.util.spec_from_file_location("country_sales", self.EXAMPLE)
-        assert spec is not None
-        assert spec.loader is not None
-        example = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(example)
-        clickhouse.execute(
-            "CREATE TABLE sales (sold_at DateTime('UTC'), country String, amount Decimal(18, 2))"
-            " ENGINE = MergeTree ORDER BY sold_at"
-        )
-        clickhouse.execute(
-            "CREATE TABLE country_sales (day Date, country String, orders UInt64, revenue Float64)"
-            " ENGINE = MergeTree PARTITION BY day ORDER BY country"
-        )
-        clickhouse.execute(
-            "INSERT INTO sales SELECT toDateTime('2026-11-20 23:00:00', 'UTC') + number * 600,"
-            " ['KR', 'US'][number % 2 + 1], 1.25 FROM numbers(12)"
-        )
-        for _ in range(2):
-            run_dag(example.dag, data_interval_start=datetime(2026, 11, 20, tzinfo=UTC))
-        assert hashes(valkey) == {
-            "sales:KR": {"orders": "3", "revenue": "3.75"},
-            "sales:US": {"orders": "3", "revenue": "3.75"},
-        }
 
 
 ONE = "SELECT 'x' AS name, 1 AS number"

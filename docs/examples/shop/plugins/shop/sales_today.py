@@ -1,7 +1,4 @@
-"""Live sales of today per country.
-
-Needs a table `sales (sold_at DateTime('UTC'), country String, amount Decimal(18, 2))`.
-"""
+"""Live sales of today per region, of the table `shop_sales`."""
 
 from __future__ import annotations
 
@@ -22,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class SalesToday(HashLoop):
-    """Keeps the orders and the revenue of the day that it is in the statistics time zone, per country.
+    """Keeps the orders and the revenue of the day that it is in the statistics time zone, per region.
 
     :param environment: clients and settings.
     """
 
-    name = "sales_today"
+    name = "shop_sales"
     period_seconds = 10.0
-    key_template = "sales:{country}"
+    key_template = "shop:{region}"
     metrics = ("orders", "revenue")
     options: ClassVar[Mapping[str, Option]] = {
         **HashLoop.options,

@@ -1,0 +1,75 @@
+"""What the pages show of the examples is what the examples are; what the examples use is what the pages promise."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from maxy.realtime.registry import BUILT_IN
+from maxy.realtime.settings import RealtimeSettings
+from tests.conftest import ROOT
+from tests.docs.blocks import blocks, pages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.docs.blocks import Block
+
+EXAMPLES = ROOT / "docs" / "examples"
+QUOTED = {
+    path: path.read_text(encoding="utf-8")
+    for path in sorted(EXAMPLES.rglob("*"))
+    if path.suffix in {".py", ".sql", ".json"}
+}
+HOW_TOS = sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").glob("how-to-*.md"))
+_FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("block", [block for page in HOW_TOS for block in blocks(page, "python", "sql")], ids=str)
+def test_code_on_a_page_is_part_of_an_example(block: Block) -> None:
+    assert any(block.text in text for text in QUOTED.values()), f"{block} is in no file of docs/examples"
+
+
+@pytest.mark.parametrize("block", blocks("docs/how-to-live-loops.md", "json"), ids=str)
+def test_settings_on_the_page_are_accepted(block: Block) -> None:
+    settings = RealtimeSettings.parse(block.text, where="the page", built_in=BUILT_IN)
+    given = json.loads(block.text)
+    assert set(given.get("loops", {})) <= set(settings.names(BUILT_IN))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the names of the package that a file imports, with their modules."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "maxy":
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "maxy")
+
+
+def promised() -> set[str]:
+    """Return what the how-tos name in full in their text. What the code on them uses is no promise."""
+    text = "".join(_FENCED.sub("", (ROOT / page).read_text(encoding="utf-8")) for page in HOW_TOS)
+    return set(re.findall(r"`(maxy(?:\.\w+){2,})`", text))
+
+
+@pytest.mark.parametrize("path", sorted((EXAMPLES / "shop").rglob("*.py")), ids=lambda path: path.name)
+def test_an_example_imports_only_what_the_pages_name(path: Path) -> None:
+    assert set(imports(path)) - promised() == set()
+
+
+@pytest.mark.parametrize("name", sorted(name for name in promised() if re.fullmatch(r".*\.[A-Z]\w*", name)))
+def test_a_class_that_a_page_names_is_there(name: str) -> None:
+    module, _, attribute = name.rpartition(".")
+    assert hasattr(importlib.import_module(module), attribute)
+
+
+def test_no_page_names_a_file_of_an_example_that_is_not_there() -> None:
+    for page in pages():
+        for name in re.findall(r"docs/examples/[\w./-]*\w", page.read_text(encoding="utf-8")):
+            assert (ROOT / name).exists(), f"{page}: {name}"
