@@ -43,7 +43,7 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=4,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
+    default_args={"owner": "shop", "retries": 2, "retry_delay": timedelta(seconds=30)},
     template_searchpath=[str(Path(__file__).resolve().parents[1] / "include" / "sql" / "shop")],
     params={
         "hour": Param(None, type=["null", "string"], format="date-time", description="an instant in the hour"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow.utils.db import initdb
 
-from shop.regions import hour_of_run
+from maxy.testing import check_dags, load_dags, run_task
+from shop.regions import REGIONS
 
 if TYPE_CHECKING:
     import clickhouse_driver
@@ -52,14 +51,14 @@ def airflow_database() -> None:
 
 
 @pytest.fixture
-def dag_bag() -> DagBag:
-    # Anew for each test: a run leaves its parameters in the DAG it was made of.
-    return DagBag(dag_folder=str(DAGS))
+def dags() -> dict[str, DAG]:
+    # Anew for each test: a run by `dag.test()` leaves its parameters in the DAG.
+    return load_dags(DAGS)
 
 
 @pytest.fixture
-def hourly(dag_bag: DagBag, airflow_database: None, servers: None) -> DAG:
-    return dag_bag.dags["shop_sales_hourly"]
+def hourly(dags: dict[str, DAG], airflow_database: None, servers: None) -> DAG:
+    return dags["shop_sales_hourly"]
 
 
 def sell(clickhouse: clickhouse_driver.Client, sales: list[tuple[datetime, str, str, str]]) -> None:
@@ -80,28 +79,23 @@ def states(run: Any) -> Counter[tuple[str, str]]:
     return Counter((instance.task_id, str(instance.state)) for instance in run.get_task_instances())
 
 
-def test_the_dags_parse_without_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("a DAG file opened a network connection")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    bag = DagBag(dag_folder=str(DAGS))
-    assert bag.import_errors == {}
-    assert sorted(bag.dags) == ["shop_sales_hourly", "shop_tables"]
+def test_the_dags_can_be_loaded_and_have_an_owner_tags_and_retries() -> None:
+    dags = check_dags(DAGS, owner="shop", tags=["shop"], least_retries=2)
+    assert sorted(dags) == ["shop_sales_hourly", "shop_tables"]
 
 
-def test_the_notes_speak_of_every_task(dag_bag: DagBag) -> None:
-    for dag in dag_bag.dags.values():
+def test_the_notes_speak_of_every_task(dags: dict[str, DAG]) -> None:
+    for dag in dags.values():
         assert [task.task_id for task in dag.tasks if f"`{task.task_id}`" not in dag.doc_md] == []
 
 
 @pytest.mark.usefixtures("airflow_database", "servers")
 def test_the_tables_are_made_and_those_that_are_there_are_left(
-    dag_bag: DagBag, clickhouse: clickhouse_driver.Client
+    dags: dict[str, DAG], clickhouse: clickhouse_driver.Client
 ) -> None:
     clickhouse.execute("DROP TABLE shop_sales")
     clickhouse.execute("INSERT INTO shop_sales_hourly VALUES", [(HOUR, "kr", "tea", 1, Decimal("1.00"))])
-    assert dag_bag.dags["shop_tables"].test().state == "success"
+    assert dags["shop_tables"].test().state == "success"
     assert [name for (name,) in clickhouse.execute("SHOW TABLES")] == ["shop_sales", "shop_sales_hourly"]
     assert rows_of(clickhouse, HOUR) == [("kr", "tea", 1, Decimal("1.00"))]
 
@@ -172,7 +166,28 @@ def test_by_hand_without_a_date_it_computes_the_last_full_hour(
     assert rows_of(clickhouse, computed) == expected_rows(sales, computed)
 
 
-def test_the_hour_is_that_of_an_instant_in_any_zone() -> None:
-    assert hour_of_run(None, {"hour": "2026-11-20T21:30:00+09:00"}) == HOUR
+def test_a_region_that_cannot_be_right_stays_as_it_is(
+    hourly: DAG, clickhouse: clickhouse_driver.Client, valkey: redis.Redis
+) -> None:
+    clickhouse.execute("INSERT INTO shop_sales_hourly VALUES", [(HOUR, "us", "tea", 1, Decimal("1.00"))])
+    sell(clickhouse, [(HOUR, "us", "tea", "-4.00"), (HOUR, "kr", "tea", "2.00")])
+    run = hourly.test(run_conf={"hour": HOUR.isoformat()})
+    assert run.state == "failed"
+    assert states(run)["roll_up", "failed"] == 1
+    assert rows_of(clickhouse, HOUR) == [("kr", "tea", 1, Decimal("2.00")), ("us", "tea", 1, Decimal("1.00"))]
+    # The checks and the cache wait for it.
+    assert list(valkey.scan_iter("shop:*")) == []
+
+
+def test_the_hour_is_that_of_an_instant_in_any_zone(dags: dict[str, DAG]) -> None:
+    choose = dags["shop_sales_hourly"].get_task("choose_partitions")
+    chosen = run_task(choose, params={"hour": "2026-11-20T21:30:00+09:00", "regions": ["kr", "eu"]})
+    assert chosen == [{"hour": "2026-11-20 12:00:00", "region": region} for region in ("kr", "eu")]
     with pytest.raises(ValueError, match="'2026-11-20T12:00:00' names no zone"):
-        hour_of_run(None, {"hour": "2026-11-20T12:00:00"})
+        run_task(choose, params={"hour": "2026-11-20T12:00:00"})
+
+
+def test_a_scheduled_run_computes_its_interval(dags: dict[str, DAG]) -> None:
+    choose = dags["shop_sales_hourly"].get_task("choose_partitions")
+    chosen = run_task(choose, data_interval_start=HOUR)
+    assert chosen == [{"hour": "2026-11-20 12:00:00", "region": region} for region in REGIONS]
