@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
 
@@ -29,9 +29,6 @@ from maxy.operators.clickhouse_checks import ClickHouseTableCheckOperator
 from maxy.operators.clickhouse_partition import ClickHouseReplacePartitionOperator
 from maxy.operators.valkey import ClickHouseToValkeyHashOperator
 from shop.regions import REGIONS, hour_of_run
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 TABLE = "shop_sales_hourly"
 
@@ -53,7 +50,7 @@ with DAG(
 ) as dag:
 
     @task
-    def choose_partitions(dag_run: Any, params: Mapping[str, Any]) -> list[dict[str, str]]:
+    def choose_partitions(dag_run: Any = None, params: Any = None) -> list[dict[str, str]]:
         """Return the hour and each region, as SQL takes them."""
         hour = f"{hour_of_run(dag_run, params):%Y-%m-%d %H:%M:%S}"
         return [{"hour": hour, "region": region} for region in params["regions"]]
