@@ -55,5 +55,5 @@ def test_what_needs_docker_is_named_on_the_page_and_nothing_else_is_left_out() -
     page = (ROOT / PAGE).read_text(encoding="utf-8")
     assert "Blocks that call `docker` are **not carried out**" in page
     carried_out = [block.heading for block in blocks(PAGE, "sh") if "docker" not in block.text]
-    # The second one by tests/e2e/test_how_tos.py, on a whole stack.
+    # The second one by tests/e2e/test_as_documented.py, on a whole stack.
     assert carried_out == ["First start", "Every day", "In an Airflow home that exists already"]

@@ -23,6 +23,8 @@ with DAG(
     schedule=None,
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
+    # It runs only when somebody triggers it.
+    is_paused_upon_creation=False,
     default_args={"owner": "shop", "retries": 2},
     template_searchpath=[str(Path(__file__).resolve().parents[1] / "include" / "sql" / "shop")],
     tags=["shop"],

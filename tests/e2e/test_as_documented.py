@@ -1,7 +1,7 @@
 """The pages, followed literally: their own shell blocks, one after the other, in a fresh checkout with its own stack.
 
 What a page's text says between two blocks, such as "when that run has ended", is what the test does between them. Only
-ports differ from the text.
+ports differ from the text. (The file's name has it run first, before the other end-to-end tests start their stack.)
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tests.docs.blocks import Block
 
 _NOT_COPIED = (".git", ".venv", ".local", ".env", "__pycache__", ".*_cache", ".hypothesis", ".artefacts")
-_BLOCK_SECONDS = 180.0
+_BLOCK_SECONDS = 300.0
 SHOP = "docs/examples/shop/README.md"
 HOUR = timedelta(hours=1)
 
@@ -138,7 +138,7 @@ class Checkout:
         """Wait until all runs of a DAG have ended, and return them."""
         wait_until(
             lambda: {run["state"] for run in self.runs(dag_id)} <= {"success", "failed"} and self.runs(dag_id),
-            120,
+            240,
             f"the runs of {dag_id} have ended",
         )
         return self.runs(dag_id)
@@ -191,6 +191,8 @@ def test_the_shop_does_what_its_page_tells(checkout: Checkout) -> None:
     (made,) = checkout.wait_for_runs("shop_tables")
     assert (made["state"], made["logical_date"]) == ("success", None)
 
+    for dag_id in ("shop_sales_hourly", "realtime_shop_sales"):
+        wait_for_dag(checkout.stack.api, dag_id)
     checkout.follow(SHOP, under="Try it", number=2)
     runs = checkout.wait_for_runs("shop_sales_hourly")
     assert {run["state"] for run in runs} == {"success"}
@@ -205,8 +207,7 @@ def test_the_shop_does_what_its_page_tells(checkout: Checkout) -> None:
         cells = rf"{hour:%Y-%m-%d %H:%M:%S} │ {region} +│ {product} +│ +{orders} │ +{revenue.normalize():f}0* │"
         assert re.search(cells, table), table
     with checkout.stack.stack.valkey.client() as valkey:
-        keys = list(valkey.scan_iter("shop:*"))
-        assert len(keys) == len(expected)
+        assert len(list(valkey.scan_iter(f"shop:*:{hour:%Y-%m-%dT%H}:*"))) == len(expected)
         for (region, product), (orders, revenue) in expected.items():
             cached = valkey.hgetall(f"shop:{region}:{hour:%Y-%m-%dT%H}:{product}")
             assert (int(cached["orders"]), Decimal(cached["revenue"])) == (orders, revenue)
@@ -252,5 +253,4 @@ def test_the_commands_of_the_embedded_stack(checkout: Checkout) -> None:
     output = checkout.shell.follow(block)
     assert "already running" in output
     assert "airflow-dag-processor" in output
-    assert re.search(r"\b3\.3\.\d", output)
     assert all(pid is None for pid in checkout.stack.pids().values())
