@@ -6,6 +6,7 @@ import ast
 import importlib
 import json
 import re
+import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,7 +39,9 @@ def test_code_on_a_page_is_part_of_an_example(block: Block) -> None:
         # A file of its own, which test_testing_page.py runs.
         assert block.page == "docs/how-to-test.md"
         return
-    assert any(block.text in text for text in QUOTED.values()), f"{block} is in no file of docs/examples"
+    # As it stands in the file, or without the indentation of a `with`.
+    forms = {block.text, textwrap.indent(block.text, "    ")}
+    assert any(form in text for form in forms for text in QUOTED.values()), f"{block} is in no file of docs/examples"
 
 
 @pytest.mark.parametrize("block", blocks("docs/how-to-live-loops.md", "json"), ids=str)
