@@ -12,7 +12,8 @@ from tests.conftest import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-_FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
+#: A fenced block.
+FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
@@ -46,9 +47,9 @@ def blocks(page: str, *languages: str, under: str | None = None) -> list[Block]:
     """
     text = (ROOT / page).read_text(encoding="utf-8")
     found = []
-    for fence in _FENCE.finditer(text):
+    for fence in FENCE.finditer(text):
         before = text[: fence.start()]
-        headings = _HEADING.findall(_FENCE.sub("", before))
+        headings = _HEADING.findall(FENCE.sub("", before))
         found.append(
             Block(
                 page,
