@@ -13,7 +13,6 @@ from maxy.operators.clickhouse import ClickHouseTemplateOperator
 from maxy.operators.valkey import ClickHouseToValkeyHashOperator
 from maxy.testing import run_task, task_context
 from tests.conftest import ROOT
-from tests.integration.conftest import clickhouse, clickhouse_server, connections, valkey, valkey_server  # noqa: F401
 
 if TYPE_CHECKING:
     from tests.support import Valkey
@@ -42,7 +41,7 @@ def test_a_day_can_be_had_of_every_kind_of_run(marker: str) -> None:
 
 
 @pytest.mark.usefixtures("connections", "clickhouse")
-def test_literal_braces_are_written_as_told(valkey: Valkey) -> None:  # noqa: F811
+def test_literal_braces_are_written_as_told(valkey: Valkey) -> None:
     (raw,) = {code for code in CODE if code.startswith("{% raw %}'")}
     to_valkey = {"key_template": "{k}", "index_key": "i", "expire": 60}
     run_task(ClickHouseToValkeyHashOperator(task_id="braces", sql=f"SELECT 'k' AS k, {raw} AS v", **to_valkey))
@@ -51,7 +50,7 @@ def test_literal_braces_are_written_as_told(valkey: Valkey) -> None:  # noqa: F8
 
 @pytest.mark.usefixtures("connections", "clickhouse")
 @pytest.mark.parametrize(("limit", "native"), [("toUInt64(%(n)s)", False), ("%(n)s", True)])
-def test_a_number_of_a_template_can_be_a_limit(valkey: Valkey, limit: str, native: bool) -> None:  # noqa: F811
+def test_a_number_of_a_template_can_be_a_limit(valkey: Valkey, limit: str, native: bool) -> None:
     with DAG(dag_id="limits", schedule=None, params={"limit": 3}, render_template_as_native_obj=native):
         task = ClickHouseToValkeyHashOperator(
             task_id="cache",
