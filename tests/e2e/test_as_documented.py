@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -234,8 +234,10 @@ def test_its_loop_ticks_and_its_page_shows_it(checkout: Checkout) -> None:
 
 def test_a_statement_leads_back_to_its_task(checkout: Checkout) -> None:
     """After the hour was computed."""
-    (block,) = blocks("docs/how-to-operators.md", "sh", under="Query ids")
-    assert "shop_sales_hourly.roll_up/0/" in checkout.shell.follow(block)
+    (statement,) = blocks("docs/how-to-operators.md", "sql", under="Query ids")
+    # As the README has it: `python -m local sql "..."`.
+    asked = replace(statement, language="sh", text=f".venv/bin/python -m local sql {shlex.quote(statement.text)}\n")
+    assert "shop_sales_hourly.roll_up/0/" in checkout.shell.follow(asked)
 
 
 def test_production_s_backfill_runs_from_anywhere(checkout: Checkout) -> None:
