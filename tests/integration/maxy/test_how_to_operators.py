@@ -13,6 +13,7 @@ from maxy.operators.clickhouse import ClickHouseTemplateOperator
 from maxy.operators.valkey import ClickHouseToValkeyHashOperator
 from maxy.testing import run_task, task_context
 from tests.conftest import ROOT
+from tests.docs.blocks import blocks
 
 if TYPE_CHECKING:
     from tests.support import Valkey
@@ -62,3 +63,26 @@ def test_a_number_of_a_template_can_be_a_limit(valkey: Valkey, limit: str, nativ
         )
     run_task(task)
     assert len(list(valkey.scan_iter("k:*"))) == 3
+
+
+@pytest.mark.usefixtures("connections", "clickhouse")
+def test_readers_of_generations_read_as_told(valkey: Valkey) -> None:
+    (block,) = [block for block in blocks("docs/how-to-operators.md", "python") if "GroupReader" in block.text]
+    sql = "SELECT ['KR', 'US'][number + 1] AS country, number AS orders FROM numbers(2)"
+    run_task(
+        ClickHouseToValkeyHashOperator(
+            task_id="cache",
+            sql=sql,
+            key_template="sales:{country}",
+            index_key="index:sales",
+            layout="generations",
+            expire=60,
+        )
+    )
+    # What a reader gets of the lines that read.
+    lines = [line for line in block.text.splitlines() if line.startswith("reader.read")]
+    names: dict[str, Any] = {"client": valkey}
+    exec(block.text, names)
+    one, many = (eval(line, names) for line in lines)
+    assert one == {"country": "KR", "orders": "0"}
+    assert {key: values["orders"] for key, values in many.items()} == {"sales:KR": "0", "sales:US": "1"}
