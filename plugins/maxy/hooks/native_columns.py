@@ -13,16 +13,16 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from clickhouse_driver import defines
-from clickhouse_driver.block import BlockInfo, ColumnOrientedBlock
-from clickhouse_driver.columns.arraycolumn import ArrayColumn
-from clickhouse_driver.columns.base import Column, FormatColumn, SparseSerialization
-from clickhouse_driver.columns.intcolumn import Int64Column
-from clickhouse_driver.columns.lowcardinalitycolumn import LowCardinalityColumn
-from clickhouse_driver.columns.mapcolumn import MapColumn
-from clickhouse_driver.columns.service import get_column_by_spec
-from clickhouse_driver.reader import read_binary_str, read_binary_uint8
-from clickhouse_driver.varint import read_varint
+from clickhouse_driver import defines  # type: ignore[import-untyped, unused-ignore]
+from clickhouse_driver.block import BlockInfo, ColumnOrientedBlock  # type: ignore[import-untyped, unused-ignore]
+from clickhouse_driver.columns.arraycolumn import ArrayColumn  # type: ignore[import-untyped, unused-ignore]
+from clickhouse_driver.columns.base import Column, FormatColumn, SparseSerialization  # type: ignore[import-untyped, unused-ignore]
+from clickhouse_driver.columns.intcolumn import Int64Column  # type: ignore[import-untyped, unused-ignore]
+from clickhouse_driver.columns.lowcardinalitycolumn import LowCardinalityColumn  # type: ignore[import-untyped, unused-ignore]
+from clickhouse_driver.columns.mapcolumn import MapColumn  # type: ignore[import-untyped, unused-ignore]
+from clickhouse_driver.columns.service import get_column_by_spec  # type: ignore[import-untyped, unused-ignore]
+from clickhouse_driver.reader import read_binary_str, read_binary_uint8  # type: ignore[import-untyped, unused-ignore]
+from clickhouse_driver.varint import read_varint  # type: ignore[import-untyped, unused-ignore]
 
 from maxy.valkey.column_types import enum_names, parse_type
 from maxy.valkey.instants import EPOCH, PreciseInstant
