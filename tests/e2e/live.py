@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-import clickhouse_connect
 import psutil
 import pytest
 import redis
@@ -162,14 +161,7 @@ class Live:
         return self.stack.stack.valkey.client()
 
     def clickhouse(self) -> Client:
-        settings = self.stack.settings
-        return clickhouse_connect.get_client(
-            host=settings.host,
-            port=settings.clickhouse_port,
-            username=settings.clickhouse_user,
-            password=settings.clickhouse_password,
-            database=settings.clickhouse_database,
-        )
+        return self.stack.clickhouse()
 
     # What people do.
 

@@ -124,22 +124,11 @@ class Daily:
 
 @pytest.fixture(scope="module")
 def daily(stack: RunningStack) -> Iterator[Daily]:
-    settings = stack.settings
     seeded = stack.run_command("seed", "--days", str(SEEDED_DAYS), "--scale", str(SCALE))
     assert seeded.returncode == 0, seeded.stdout + seeded.stderr
     wait_until(lambda: known(stack), 60, "Airflow knows the DAG")
     stack.api.request("PATCH", f"/dags/{DAG_ID}", body={"is_paused": False})
-    with (
-        clickhouse_connect.get_client(
-            host="127.0.0.1",
-            port=settings.clickhouse_port,
-            username=settings.clickhouse_user,
-            password=settings.clickhouse_password,
-            database=settings.clickhouse_database,
-            autogenerate_session_id=False,
-        ) as client,
-        redis.Redis(port=settings.valkey_port, password=settings.valkey_password, decode_responses=True) as valkey,
-    ):
+    with stack.clickhouse() as client, stack.stack.valkey.client() as valkey:
         yield Daily(stack, client, valkey)
 
 

@@ -6,9 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-import clickhouse_connect
 import pytest
-import redis
 
 from scripts.backfill import ApiError
 from tests.support import hashes
@@ -17,6 +15,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import redis
     from clickhouse_connect.driver.client import Client
 
     from tests.e2e.conftest import RunningStack
@@ -39,15 +38,7 @@ OTHERS = ("wait", "check_columns", "check_table",
 
 @pytest.fixture
 def client(stack: RunningStack) -> Iterator[Client]:
-    settings = stack.settings
-    with clickhouse_connect.get_client(
-        host="127.0.0.1",
-        port=settings.clickhouse_port,
-        username=settings.clickhouse_user,
-        password=settings.clickhouse_password,
-        database=settings.clickhouse_database,
-        autogenerate_session_id=False,
-    ) as client:
+    with stack.clickhouse() as client:
         for name, definition in TABLES.items():
             client.command(f"CREATE OR REPLACE TABLE {name} {definition}")
         client.insert("mapped_source", [(datetime.fromisoformat(day).date(), *rest) for day, *rest in SOURCE],
@@ -62,8 +53,7 @@ def client(stack: RunningStack) -> Iterator[Client]:
 
 @pytest.fixture
 def valkey(stack: RunningStack) -> Iterator[redis.Redis]:
-    settings = stack.settings
-    with redis.Redis(port=settings.valkey_port, password=settings.valkey_password, decode_responses=True) as valkey:
+    with stack.stack.valkey.client() as valkey:
         yield valkey
 
 

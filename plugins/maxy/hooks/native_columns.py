@@ -25,7 +25,7 @@ from clickhouse_driver.reader import read_binary_str, read_binary_uint8  # type:
 from clickhouse_driver.varint import read_varint  # type: ignore[import-untyped, unused-ignore]
 
 from maxy.valkey.column_types import enum_names, parse_type
-from maxy.valkey.instants import EPOCH, PreciseInstant
+from maxy.valkey.instants import EPOCH, MICROSECOND_DIGITS, precise_reader
 from maxy.valkey.values import require_written
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from maxy.valkey.column_types import ColumnType
 
     Conversion = Callable[[int], Any]
-
-_MICROSECOND_DIGITS, _NANOSECOND_DIGITS = 6, 9
 
 
 def read_exactly(connection: Any) -> None:
@@ -170,15 +168,14 @@ def _scalar_column(column_type: ColumnType, options: Mapping[str, Any]) -> Any:
 
 def _instant_reader(column_type: ColumnType) -> Conversion:
     digits = int(column_type.arguments[0])
-    if digits > _MICROSECOND_DIGITS:
-        factor = 10 ** (_NANOSECOND_DIGITS - digits)
-        return lambda ticks: PreciseInstant.from_nanoseconds(ticks * factor)
-    factor = 10 ** (_MICROSECOND_DIGITS - digits)
+    if digits > MICROSECOND_DIGITS:
+        return precise_reader(digits)
+    factor = 10 ** (MICROSECOND_DIGITS - digits)
     return lambda ticks: EPOCH + timedelta(microseconds=ticks * factor)
 
 
 def _duration_reader(column_type: ColumnType) -> Conversion:
-    factor = 10 ** (_MICROSECOND_DIGITS - int(column_type.arguments[0]))
+    factor = 10 ** (MICROSECOND_DIGITS - int(column_type.arguments[0]))
     return lambda ticks: timedelta(microseconds=ticks * factor)
 
 

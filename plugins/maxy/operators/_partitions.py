@@ -17,6 +17,8 @@ from uuid import UUID
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from maxy.operators._identifiers import IN_ITS_DATABASE, table_parameters
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -83,14 +85,10 @@ def read_partition_key(run: RunStatement, table: str) -> PartitionKey:
 
     :raises AirflowFailException: if it is not there, or has no partitions that can be swapped.
     """
-    database, _, name = table.rpartition(".")
     found = run(
-        """
-        SELECT engine, partition_key FROM system.tables
-        WHERE name = %(table)s AND database = if(%(database)s = '', currentDatabase(), %(database)s)
-        """,
+        f"SELECT engine, partition_key FROM system.tables WHERE name = %(table)s AND {IN_ITS_DATABASE}",
         place=f"look at {table}",
-        parameters={"database": database, "table": name},
+        parameters=table_parameters(table),
     )
     if not found.rows:
         raise AirflowFailException(f"{table}: there is no such table")
@@ -121,15 +119,14 @@ def resolve(run: RunStatement, key: PartitionKey, values: Sequence[Any], *, time
 
 def rows_by_partition(run: RunStatement, table: str) -> dict[Partition, int]:
     """Return how many rows each partition of a table has."""
-    database, _, name = table.rpartition(".")
     found = run(
-        """
+        f"""
         SELECT partition_id, any(partition), sum(rows) FROM system.parts
-        WHERE active AND table = %(table)s AND database = if(%(database)s = '', currentDatabase(), %(database)s)
+        WHERE active AND table = %(table)s AND {IN_ITS_DATABASE}
         GROUP BY partition_id HAVING sum(rows) > 0 ORDER BY partition_id
         """,
         place=f"count {table}'s rows",
-        parameters={"database": database, "table": name},
+        parameters=table_parameters(table),
     )
     return {Partition(str(id_), str(value)): int(rows) for id_, value, rows in found.rows}
 

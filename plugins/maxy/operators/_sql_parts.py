@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from airflow.sdk.exceptions import AirflowFailException
 from clickhouse_driver.errors import ServerException  # type: ignore[import-untyped, unused-ignore]
@@ -27,11 +27,13 @@ class FilledStatement(NamedTuple):
 
     :param text: the statement with its values in it.
     :param place: where it comes from, for logs and errors.
-    :param parameters: the values that are in it.
+    :param source: the statement as it was written.
+    :param parameters: the values that may be in it.
     """
 
     text: str
     place: str
+    source: str
     parameters: Mapping[str, Any]
 
 
@@ -64,19 +66,19 @@ def read_statement(statement: str, place: str, parameters: Mapping[str, Any]) ->
     """
     quoted = _quoted(parameters, f"{place}: ")
     try:
-        return FilledStatement(fill(statement, quoted), place, _used(statement, parameters))
+        return FilledStatement(fill(statement, quoted), place, statement, parameters)
     except SqlError as error:
         raise AirflowFailException(f"{place}, {locate(statement, error.position)}: {error}") from error
 
 
-def advice(error: Exception, parameters: Mapping[str, Any]) -> str:
+def advice(error: Exception, statement: FilledStatement) -> str:
     """Return what may be wrong with a statement's values where ClickHouse says that a type is; else nothing."""
     if not isinstance(error, ServerException) or error.code not in _WRONG_TYPE_ERRORS:
         return ""
     texts = [
         f"{name} is the text {value[:_SHOWN_CHARACTERS]!r}"
-        for name, value in parameters.items()
-        if _reads_like_another_type(value)
+        for name in sorted(placeholders(statement.source))
+        if _reads_like_another_type(value := statement.parameters.get(name))
     ]
     if not texts:
         return ""
@@ -119,18 +121,13 @@ def _read_part(name: str, sql: Any, parameters: Mapping[str, Any], quoted: Mappi
     for number, (text, start) in enumerate(statements, 1):
         place = f"{name}, statement {number} of {len(statements)}"
         try:
-            prepared.append(FilledStatement(fill(text, quoted), place, _used(text, parameters)))
+            prepared.append(FilledStatement(fill(text, quoted), place, text, parameters))
         except SqlError as error:
             raise AirflowFailException(f"{place}, {locate(sql, start + error.position)}: {error}") from error
     return prepared
 
 
-def _used(statement: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of one statement."""
-    return {name: parameters[name] for name in sorted(placeholders(statement)) if name in parameters}
-
-
-def _reads_like_another_type(value: object) -> bool:
+def _reads_like_another_type(value: object) -> TypeGuard[str]:
     """Whether a value is a text such as a template makes of a number, a list or a truth value."""
     if not isinstance(value, str) or len(value) > _LONGEST_LOOKED_AT:
         return False

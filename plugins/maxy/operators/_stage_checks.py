@@ -50,14 +50,6 @@ class StageChecks:
         # As a literal and no parameter: the checks beside it may have a % that stands for itself.
         self._partition_id = f"'{partition.id}'"
 
-    def read_left_out(self, select: str, parameters: Mapping[str, Any] | None) -> list[LeftOut]:
-        """Return what the SQL that filled the stage table left out: rows of cause, number and examples."""
-        found = self._run(select, place="what was left out", parameters=parameters)
-        causes = [LeftOut(str(cause), int(rows), list(map(str, examples))) for cause, rows, examples in found.rows]
-        for cause in causes:
-            _log_left_out(cause)
-        return causes
-
     def leave_out_rows(self, checks: Mapping[str, str]) -> list[LeftOut]:
         """Remove the rows that fail a check, and name them.
 
@@ -122,6 +114,15 @@ class StageChecks:
         )
         (counts,) = found.rows
         return list(map(int, counts))
+
+
+def read_left_out(run: RunStatement, select: str, parameters: Mapping[str, Any] | None) -> list[LeftOut]:
+    """Return what the SQL that filled a stage table left out: rows of cause, number and examples."""
+    found = run(select, place="what was left out", parameters=parameters)
+    causes = [LeftOut(str(cause), int(rows), list(map(str, examples))) for cause, rows, examples in found.rows]
+    for cause in causes:
+        _log_left_out(cause)
+    return causes
 
 
 def write_report(run: RunStatement, report_table: str, *, table: str, partition: str, left_out: list[LeftOut]) -> None:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowException
 
+from maxy.operators._identifiers import IN_ITS_DATABASE, table_parameters
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -74,14 +76,10 @@ def _take(run: RunStatement, lock: str, holder: str) -> str:
     """
     # Without an error if it is there: that would end the connection.
     run(f"CREATE TABLE IF NOT EXISTS {lock} (nothing UInt8) ENGINE = Null COMMENT '{holder}'", place=f"take {lock}")
-    database, _, name = lock.rpartition(".")
     found = run(
-        """
-        SELECT comment FROM system.tables
-        WHERE name = %(table)s AND database = if(%(database)s = '', currentDatabase(), %(database)s)
-        """,
+        f"SELECT comment FROM system.tables WHERE name = %(table)s AND {IN_ITS_DATABASE}",
         place=f"who holds {lock}",
-        parameters={"database": database, "table": name},
+        parameters=table_parameters(lock),
     )
     return str(found.rows[0][0]) if found.rows else ""
 

@@ -207,7 +207,7 @@ class ClickHouseTemplateOperator(_plugin.BaseClickHouseOperator):  # type: ignor
                 # The connection broke in the middle.
                 self.on_kill()
             raise AirflowException(
-                f"{statement.place} failed (query_id {query_id}): {_cause(error)}{advice(error, statement.parameters)}"
+                f"{statement.place} failed (query_id {query_id}): {_cause(error)}{advice(error, statement)}"
             ) from error
         except BaseException:
             # A time-out, or the end of the process, in the middle of the driver's work. What a subclass does on its way

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from maxy._parsing import as_bool
-from maxy.operators._identifiers import checked_table_name
+from maxy.operators._identifiers import IN_ITS_DATABASE, checked_table_name, table_parameters
 from maxy.operators._partitions import Partition, read_partition_key, resolve, rows_by_partition
-from maxy.operators._stage_checks import StageChecks, write_report
+from maxy.operators._stage_checks import StageChecks, read_left_out, write_report
 from maxy.operators._swap_lock import swap_lock
 from maxy.operators.clickhouse import ClickHouseTemplateOperator
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from maxy.hooks.clickhouse import ClickHouseSession
     from maxy.operators._arguments import TemplateArguments
     from maxy.operators._partitions import PartitionKey, RunStatement
-    from maxy.operators._stage_checks import LeftOut
 
     PartitionColumn = str | int | bool | date | Decimal | UUID
     PartitionValue = PartitionColumn | tuple[PartitionColumn, ...]
@@ -164,10 +163,13 @@ class ClickHouseReplacePartitionOperator(ClickHouseTemplateOperator):
                 warnings = self._count_warnings(session, context)
                 warnings |= self._check_stage(run, stage, wanted)
                 in_stage = rows_by_partition(run, stage)
-                self._require_rows(wanted, in_stage, in_target, allow_empty=allow_empty, unexpected=unexpected)
+                emptied = {one: in_target[one] for one in wanted if one not in in_stage and one in in_target}
+                self._refuse_to_empty(emptied, allow_empty=allow_empty, unexpected=unexpected)
                 with swap_lock(run, self.table, holder=stage, own=self._stage_prefix(context)):
                     for one in wanted:
-                        self._swap(run, stage, one, is_empty=one not in in_stage)
+                        # One that was empty before stays as it is: another run may have filled it since.
+                        if one in in_stage or one in emptied:
+                            self._swap(run, stage, one, is_empty=one in emptied)
         rows = {one: in_stage.get(one, 0) for one in wanted}
         for one, count in rows.items():
             self.log.info("%s: partition %s now holds %d rows", self.table, one.value, count)
@@ -231,15 +233,15 @@ class ClickHouseReplacePartitionOperator(ClickHouseTemplateOperator):
         """
         counts: dict[str, int] = {}
         checks = [StageChecks(run, table=self.table, stage=stage, partition=one) for one in wanted]
-        of_sql = checks[0].read_left_out(self.left_out, self._parameters) if self.left_out else []
+        # What the SQL left out belongs to no partition of several; it is told with the first.
+        left_out = read_left_out(run, self.left_out, self._parameters) if self.left_out else []
         for one, check in zip(wanted, checks, strict=True):
-            # What the SQL left out belongs to no partition of several; it is told with the first.
-            left_out: list[LeftOut] = [*of_sql, *check.leave_out_rows(self.row_checks)]
-            of_sql = []
+            left_out += check.leave_out_rows(self.row_checks)
             if self.report_table is not None:
                 write_report(run, self.report_table, table=self.table, partition=one.value, left_out=left_out)
             for cause in left_out:
                 counts[cause.cause] = counts.get(cause.cause, 0) + cause.rows
+            left_out = []
         for check in checks:
             check.check_partition(self.checks)
         return counts
@@ -268,25 +270,25 @@ class ClickHouseReplacePartitionOperator(ClickHouseTemplateOperator):
 
     def _drop_left_behind(self, session: ClickHouseSession, context: Context) -> None:
         """Drop the stage tables of this task instance's earlier tries, and anybody's that are a day old."""
-        database, _, table = self.table.rpartition(".")
+        target = table_parameters(self.table)
         found = self.run_statement(
             session,
             context,
-            """
+            f"""
             SELECT name FROM system.tables
-            WHERE database = if(%(database)s = '', currentDatabase(), %(database)s)
+            WHERE {IN_ITS_DATABASE}
               AND (startsWith(name, %(own)s)
                    OR (startsWith(name, %(any)s) AND metadata_modification_time < now() - INTERVAL 1 DAY))
             """,
             place="look for stage tables left behind",
             parameters={
-                "database": database,
-                "own": self._stage_prefix(context).rpartition(".")[2],
-                "any": f"{table}__stage_",
+                "database": target["database"],
+                "own": table_parameters(self._stage_prefix(context))["table"],
+                "any": f"{target['table']}__stage_",
             },
         )
         for (name,) in found.rows:
-            left = checked_table_name(f"{database}.{name}" if database else name)
+            left = checked_table_name(f"{target['database']}.{name}".lstrip("."))
             self.log.warning("Dropping stage table %s, left behind by a try that was cut off", left)
             self.run_statement(session, context, f"DROP TABLE IF EXISTS {left} SYNC", place=f"drop {left}")
 
@@ -307,20 +309,13 @@ class ClickHouseReplacePartitionOperator(ClickHouseTemplateOperator):
             f"{self.table}: the source has no rows for {values} and nothing is written yet: nothing to do"
         )
 
-    def _require_rows(
-        self,
-        wanted: Sequence[Partition],
-        in_stage: Mapping[Partition, int],
-        in_target: Mapping[Partition, int],
-        *,
-        allow_empty: bool,
-        unexpected: Mapping[Partition, int],
+    def _refuse_to_empty(
+        self, emptied: Mapping[Partition, int], *, allow_empty: bool, unexpected: Mapping[Partition, int]
     ) -> None:
-        """Refuse to empty a partition that has rows, unless it was asked for and no row is elsewhere.
+        """Refuse to empty partitions that have rows, unless it was asked for and no row is elsewhere.
 
         :raises AirflowFailException: naming the partitions.
         """
-        emptied = {one: in_target[one] for one in wanted if one not in in_stage and one in in_target}
         if not emptied or (allow_empty and not unexpected):
             return
         cause = (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from maxy.valkey.column_types import parse_type
-from maxy.valkey.instants import PreciseInstant
+from maxy.valkey.instants import MICROSECOND_DIGITS, precise_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 #: What is asked for in every query.
 FORMATS = {"String": "bytes"}
-_MICROSECOND_DIGITS, _NANOSECOND_DIGITS = 6, 9
 # Types whose values have types of their own.
 _MIXED = {"JSON", "Object", "Variant", "Dynamic", "Geometry"}
 
@@ -56,7 +55,7 @@ def decode_column(column: Sequence[Any], column_type: str, session_zone: str) ->
 
 def _has_precise_times(column_type: ColumnType) -> bool:
     if column_type.name == "DateTime64":
-        return int(column_type.arguments[0]) > _MICROSECOND_DIGITS
+        return int(column_type.arguments[0]) > MICROSECOND_DIGITS
     return any(map(_has_precise_times, column_type.elements))
 
 
@@ -86,11 +85,9 @@ def _decoder(column_type: ColumnType, session_zone: str) -> Decoder | None:
 
 def _instant_decoder(column_type: ColumnType, session_zone: str) -> Decoder | None:
     digits, *zones = column_type.arguments
-    if int(digits) <= _MICROSECOND_DIGITS:
+    if int(digits) <= MICROSECOND_DIGITS:
         return None
-    zone = ZoneInfo(zones[0].strip("'") if zones else session_zone)
-    factor = 10 ** (_NANOSECOND_DIGITS - int(digits))
-    return lambda ticks: PreciseInstant.from_nanoseconds(ticks * factor, zone)
+    return precise_reader(int(digits), ZoneInfo(zones[0].strip("'") if zones else session_zone))
 
 
 def _decode_text(value: bytes) -> str | bytes:

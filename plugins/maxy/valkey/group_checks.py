@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from maxy.valkey.group_view import GroupRefusedError
-from maxy.valkey.groups import REGISTRY_KEY, record_key
+from maxy.valkey.groups import REGISTRY_KEY, index_members, record_key
 from maxy.valkey.other_groups import OtherGroups, registry_entry
 from maxy.valkey.text import decoded, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import redis
 
@@ -40,7 +41,6 @@ class IndexCheck:
 
     :param is_own: whether the index is the group's. One that is not, and may be replaced, is given up: the keys that
         it names are left alone.
-
     :param replaced: what of the group's own keeping is replaced, by name.
     """
 
@@ -173,9 +173,11 @@ class GroupChecks:
         if not view.may_be_index:
             return (
                 f"{name} is where the group's index is kept, but it holds a sorted set that this package has not"
-                f" written, with members such as {one_line(next(self._members()))}"
+                f" written, with members such as {one_line(next(index_members(self._client, self._index_key)))}"
             )
-        for part in self._slices(self._members()):
+        members = index_members(self._client, self._index_key)
+        others = OtherGroups(self._client, self._index_key)
+        while part := list(islice(members, _SLICE)):
             for member in part:
                 if not self._template.can_make(member):
                     return (
@@ -184,27 +186,8 @@ class GroupChecks:
                     )
             if not view.is_recorded:
                 # Of before records: nobody has looked yet whether two groups share keys.
-                self._require_nobodys(OtherGroups(self._client, self._index_key), part)
+                self._require_nobodys(others, part)
         return None
-
-    def _members(self) -> Iterator[str]:
-        position = 0
-        while True:
-            members: Any = self._client.zrange(self._index_key, position, position + _SLICE - 1)
-            yield from map(decoded, members)
-            position += len(members)
-            if len(members) < _SLICE:
-                return
-
-    @staticmethod
-    def _slices(members: Iterator[str]) -> Iterator[list[str]]:
-        part: list[str] = []
-        for member in members:
-            part.append(member)
-            if len(part) == _SLICE:
-                yield part
-                part = []
-        yield part
 
 
 def _called(kind: str) -> str:

@@ -34,6 +34,17 @@ def generation_key(key: str, generation: str) -> str:
     return f"{key}@{generation}" if generation else key
 
 
+def index_members(client: redis.Redis, index_key: str) -> Iterator[str]:
+    """Yield the keys that an index remembers, in slices."""
+    position = 0
+    while True:
+        members: Any = client.zrange(index_key, position, position + _SLICE - 1)
+        yield from map(decoded, members)
+        position += len(members)
+        if len(members) < _SLICE:
+            return
+
+
 class GroupChangedError(RuntimeError):
     """The group was published again and again while it was being read."""
 
@@ -83,13 +94,8 @@ class GroupReader:
         :raises GroupChangedError: if that generation goes meanwhile: its keys have not all been named.
         """
         generation = self.generation()
-        index, position = generation_key(self._index_key, generation), 0
-        while True:
-            names: Any = self._client.zrange(index, position, position + _SLICE - 1)
-            yield from map(decoded, names)
-            position += len(names)
-            if len(names) < _SLICE:
-                break
+        index = generation_key(self._index_key, generation)
+        yield from index_members(self._client, index)
         if generation and self.generation() != generation and not self._client.exists(index):
             raise GroupChangedError(f"{self._index_key}: generation {generation} has gone while its keys were read")
 

@@ -6,9 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import tzinfo
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: So many digits of a second Python's own times have.
+MICROSECOND_DIGITS = 6
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -29,6 +32,15 @@ class PreciseInstant(datetime):
         instant = cls.combine(moment.date(), moment.timetz())
         instant.nanosecond = nanosecond
         return instant
+
+
+def precise_reader(digits: int, zone: tzinfo = UTC) -> Callable[[int], PreciseInstant]:
+    """Return what makes an instant of a ``DateTime64``'s number.
+
+    :param digits: of the seconds, 7 to 9.
+    """
+    factor = 10 ** (9 - digits)
+    return lambda ticks: PreciseInstant.from_nanoseconds(ticks * factor, zone)
 
 
 def utc_iso(moment: datetime) -> str:

@@ -68,9 +68,8 @@ class OneStep:
         """Remove what was staged and is not published."""
         if not self._is_staged:
             return
-        for start in range(0, len(self._request.rows), KEYS_AT_ONCE):
-            numbers = range(start, min(start + KEYS_AT_ONCE, len(self._request.rows)))
-            self._client.unlink(*(f"{self._staging}{number}" for number in numbers))
+        for part in self._request.slices(KEYS_AT_ONCE):
+            self._client.unlink(*(f"{self._staging}{position}" for position in part))
 
     def _stage(self) -> None:
         if self._is_staged:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from maxy.valkey.column_types import parse_type
+from maxy.valkey.instants import MICROSECOND_DIGITS
 from maxy.valkey.nested_values import is_nested, json_text, json_writer
 from maxy.valkey.scalars import BY_KIND, TypedWriter, by_type, other_text
 
@@ -32,7 +33,6 @@ _WRITTEN = re.compile(
     r"U?Int(8|16|32|64|128|256)|Bool|B?Float(16|32|64)|Decimal(32|64|128|256)?|(Fixed)?String|UUID|IPv[46]|Enum(8|16)?"
     r"|Date(32|Time|Time64)?|Time(64)?|Interval[A-Z][a-z]+|Nothing|Array|Tuple|Map|Nested"
 )
-_MICROSECOND_DIGITS = 6
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
@@ -105,4 +105,4 @@ def _refused(column_type: ColumnType) -> ColumnType | None:
 
 def _is_too_precise(column_type: ColumnType) -> bool:
     """Return whether the type has times of day with more digits than Python's."""
-    return column_type.name == "Time64" and int(column_type.arguments[0]) > _MICROSECOND_DIGITS
+    return column_type.name == "Time64" and int(column_type.arguments[0]) > MICROSECOND_DIGITS
