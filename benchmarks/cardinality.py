@@ -25,11 +25,11 @@ import clickhouse_connect
 import redis
 
 from benchmarks.daily import DATABASE, servers
-from maxy.realtime.device import Device
-from maxy.realtime.loading_time import LoadingTime
-from maxy.realtime.log_meter import LogMeter
-from maxy.realtime.page import Page
-from maxy.realtime.response_time import ResponseTime
+from maxy.statistics.live.device import Device
+from maxy.statistics.live.loading_time import LoadingTime
+from maxy.statistics.live.log_meter import LogMeter
+from maxy.statistics.live.page import Page
+from maxy.statistics.live.response_time import ResponseTime
 from tests.realtime_support import running_loop
 from tests.support import daily_task, make_tables, run_task
 

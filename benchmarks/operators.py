@@ -41,8 +41,8 @@ from benchmarks.realtime_loops import NAMES, PREFIX
 from benchmarks.realtime_measure import Ports, cpu_seconds, memory_mb
 from local.clickhouse.testing import running_server
 from local.sample_data.bulk import fill_access_history, fill_page_flow_day
+from maxy.loops.loop import loop_key
 from maxy.operators.valkey import ClickHouseToValkeyHashOperator
-from maxy.realtime.loop import loop_key
 from maxy.valkey.group_scripts import GroupScripts
 from tests.ports import free_port
 from tests.support import make_tables, package_environment, run_task

@@ -17,9 +17,9 @@ import redis
 
 from benchmarks.realtime_loops import NAMES, PREFIX, live_loop, write_logs_nowhere
 from local.sample_data.bulk import insert_arrivals
-from maxy.realtime.clock import SystemClock
-from maxy.realtime.loop import loop_key
-from maxy.realtime.runner import LoopRunner
+from maxy.clock import SystemClock
+from maxy.loops.loop import loop_key
+from maxy.loops.runner import LoopRunner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -21,13 +21,13 @@ from redis.asyncio import Redis
 
 from benchmarks.realtime_measure import Cost, Meter, Ports, aftermath, cpu_seconds, memory_mb, wait_until_merged
 from local.sample_data.bulk import insert_arrivals
-from maxy.realtime.clickhouse import ClickHouseAddress, ClickHouseReader
-from maxy.realtime.clock import to_ms
-from maxy.realtime.lease import Lease
-from maxy.realtime.loop import Loop, LoopEnvironment, Tick, loop_key
-from maxy.realtime.registry import BUILT_IN, loop_class
-from maxy.realtime.settings import LoopSettings
-from maxy.realtime.status import LoopStatus, StatusWriter
+from maxy.clickhouse.client import ClickHouseAddress, ClickHouseReader
+from maxy.clock import to_ms
+from maxy.loops.loop import Loop, LoopEnvironment, Tick, loop_key
+from maxy.loops.options import LoopSettings
+from maxy.loops.registry import BUILT_IN, loop_class
+from maxy.loops.status import LoopStatus, StatusWriter
+from maxy.valkey.lease import Lease
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

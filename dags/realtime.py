@@ -28,8 +28,8 @@ from datetime import datetime, timedelta
 from airflow.sdk import DAG
 
 from maxy.dag_defaults import DEFAULT_ARGS, Tag
+from maxy.loops.registry import BUILT_IN, enabled_loops
 from maxy.operators.realtime import RealtimeLoopOperator
-from maxy.realtime.registry import BUILT_IN, enabled_loops
 from maxy.settings import realtime_settings, row_rules, statistics_timezone
 
 timezone = statistics_timezone()

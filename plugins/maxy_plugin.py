@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from maxy.macros import max_name_length, metric_ranges, statistics_day, valkey_prefix
+from maxy.statistics.macros import max_name_length, metric_ranges, statistics_day, valkey_prefix
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -30,7 +30,7 @@ class _Pages:
 
 @cache
 def _application() -> ASGIApp:
-    from maxy.ui.app import create_app
+    from maxy.web.app import create_app
 
     return create_app()
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from maxy import testing
-from maxy.realtime.settings import COMMON_OPTIONS, LoopSettings
+from maxy.loops.options import COMMON_OPTIONS, LoopSettings
 from maxy.testing import FakeClock, RunningLoop, copy_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from local.clickhouse.testing import Server
-    from maxy.realtime.loop import Loop
+    from maxy.loops.loop import Loop
 
 __all__ = ["FakeClock", "RunningLoop", "copy_of"]
 

@@ -14,10 +14,10 @@ from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from airflow.api_fastapi.core_api import security
 from fastapi import FastAPI
 
-from maxy.realtime.health import HealthLimits
-from maxy.realtime.registry import BUILT_IN, enabled_loops
-from maxy.realtime.settings import RealtimeSettings
-from maxy.ui.sources import PageSettings, Sources
+from maxy.loops.health import HealthLimits
+from maxy.loops.options import RealtimeSettings
+from maxy.loops.registry import BUILT_IN, enabled_loops
+from maxy.statistics.web.sources import PageSettings, Sources
 from tests.realtime_support import PREFIX
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from maxy.realtime.clock import Clock
+    from maxy.clock import Clock
 
 #: Where Airflow mounts the application.
 MOUNT = "/maxy"

@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow.sdk import Variable
 
-from maxy.metric_ranges import MetricRange, parse_metric_ranges, to_json
-from maxy.realtime.registry import BUILT_IN
-from maxy.realtime.settings import RealtimeSettings
+from maxy.loops.options import RealtimeSettings
+from maxy.loops.registry import BUILT_IN
+from maxy.statistics.metric_ranges import MetricRange, parse_metric_ranges, to_json
 
 DEFAULT_TIMEZONE = "UTC"
 DEFAULT_VALKEY_PREFIX = "stats:realtime"
@@ -96,7 +96,7 @@ def max_name_length() -> int:
 
 
 def row_rules() -> dict[str, Any]:
-    """Return what :func:`maxy.realtime.registry.enabled_loops` takes as ``row_rules``.
+    """Return what :func:`maxy.loops.registry.enabled_loops` takes as ``row_rules``.
 
     :raises ValueError: naming the variable that is wrong.
     """

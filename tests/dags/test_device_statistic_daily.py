@@ -10,10 +10,10 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped, TaskDeferred
 from airflow.sdk.execution_time import macros
 
-from maxy import macros as package_macros
-from maxy.assets import tell_stat_date
-from maxy.sensors.statistics_day import StatisticsDaySensor
 from maxy.settings import DEFAULT_TIMEZONE
+from maxy.statistics import macros as package_macros
+from maxy.statistics.assets import tell_stat_date
+from maxy.statistics.day_sensor import StatisticsDaySensor
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 
 from maxy.dag_defaults import DEFAULT_ARGS, Tag
+from maxy.loops.registry import BUILT_IN
 from maxy.paths import SQL_DIRECTORY
-from maxy.realtime.registry import BUILT_IN
 from maxy.run_parameters import check_run_parameters
 from tests.conftest import ROOT
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
-from maxy.realtime.hash_loop import HashLoop
-from maxy.realtime.loop import Loop, TickResult
-from maxy.realtime.registry import BUILT_IN, loop_class
-from maxy.realtime.settings import COMMON_OPTIONS, LoopSettings
+from maxy.loops.hash_loop import HashLoop
+from maxy.loops.loop import Loop, TickResult
+from maxy.loops.options import COMMON_OPTIONS, LoopSettings
+from maxy.loops.registry import BUILT_IN, loop_class
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import DAG
 
-    from maxy.realtime.loop import Tick
+    from maxy.loops.loop import Tick
 
 FILE = ROOT / "dags" / "realtime.py"
 VARIABLE = "AIRFLOW_VAR_MAXY_REALTIME"

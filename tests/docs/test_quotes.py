@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from maxy import testing
-from maxy.realtime.registry import BUILT_IN
-from maxy.realtime.settings import RealtimeSettings
+from maxy.loops.options import RealtimeSettings
+from maxy.loops.registry import BUILT_IN
 from tests.conftest import ROOT
 from tests.docs.blocks import blocks, pages
 

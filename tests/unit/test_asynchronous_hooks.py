@@ -10,9 +10,9 @@ import pytest
 from airflow.providers.redis.hooks import redis as redis_hook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from maxy.clickhouse.client import ClickHouseAddress
 from maxy.hooks.asynchronous import clickhouse_address, connection, valkey_client
 from maxy.hooks.valkey import ValkeyHook
-from maxy.realtime.clickhouse import ClickHouseAddress
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

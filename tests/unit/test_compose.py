@@ -22,8 +22,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from maxy.hooks import environment as hook_environment
+from maxy.loops.registry import BUILT_IN, enabled_loops
 from maxy.paths import SQL_DIRECTORY
-from maxy.realtime.registry import BUILT_IN, enabled_loops
 from maxy.settings import DEFAULT_VALKEY_PREFIX, realtime_settings
 from scripts import apply_airflow_settings, clean_airflow, migrate
 

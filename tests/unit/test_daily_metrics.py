@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from maxy import daily_metrics
-from maxy.assets import MAX_DEVICE_STATISTIC, tell_stat_date
-from maxy.daily_metrics import send_day
-from maxy.statistics_day import StatisticsDay
+from maxy.days import CalendarDay
+from maxy.statistics import daily_metrics
+from maxy.statistics.assets import MAX_DEVICE_STATISTIC, tell_stat_date
+from maxy.statistics.daily_metrics import send_day
 
-SEOUL = StatisticsDay(date(2026, 11, 20), ZoneInfo("Asia/Seoul"))
+SEOUL = CalendarDay(date(2026, 11, 20), ZoneInfo("Asia/Seoul"))
 
 
 @pytest.fixture

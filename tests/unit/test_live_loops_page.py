@@ -5,24 +5,26 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from maxy.realtime.hash_loop import UPDATED_AT, HashLoop
-from maxy.realtime.lease import read_script
-from maxy.realtime.log_meter import _FIELDS as LOG_METER_FIELDS
-from maxy.realtime.registry import BUILT_IN, loop_class
-from maxy.realtime.row_rules import ROW_OPTIONS
-from maxy.realtime.scatter import _BANDS, ScatterLoop
-from maxy.realtime.settings import COMMON_OPTIONS, Option, RealtimeSettings
-from maxy.realtime.status import LoopStatus
+from maxy.loops.hash_loop import UPDATED_AT, HashLoop
+from maxy.loops.options import COMMON_OPTIONS, Option, RealtimeSettings
+from maxy.loops.registry import BUILT_IN, loop_class
+from maxy.loops.status import LoopStatus
+from maxy.statistics.live import scatter
+from maxy.statistics.live.log_meter import _FIELDS as LOG_METER_FIELDS
+from maxy.statistics.live.scatter.loop import _BANDS, ScatterLoop
+from maxy.statistics.row_rules import ROW_OPTIONS
+from maxy.valkey.scripts import read_script
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from maxy.realtime.loop import Loop
+    from maxy.loops.loop import Loop
 
 PAGE = (ROOT / "docs" / "how-to-live-loops.md").read_text(encoding="utf-8")
 LOOPS: Mapping[str, type[Loop]] = {name: loop_class(path) for name, path in BUILT_IN.items()}
@@ -106,7 +108,7 @@ def test_every_field_of_a_hash_is_named_in_its_row(name: str, names: list[str]) 
 
 
 def test_every_field_beside_the_points_is_named() -> None:
-    script = read_script("write_points")
+    script = read_script("write_points", directory=Path(scatter.__file__).parent / "lua")
     written = {name for name in re.findall(r"'(\w+)'", script) if "_" in name} | {"points"}
     written |= {f"points_{band}" for band in _BANDS}
     (row,) = re.findall(r"^\| both scatters \|.*`:meta`.*$", PAGE, re.MULTILINE)

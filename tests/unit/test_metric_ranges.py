@@ -7,10 +7,16 @@ import math
 
 import pytest
 
-from maxy.metric_ranges import DEFAULT_RANGES, MetricRange, checked_metric_ranges, parse_metric_ranges, to_json
-from maxy.realtime.registry import BUILT_IN, enabled_loops
-from maxy.realtime.settings import RealtimeSettings
+from maxy.loops.options import RealtimeSettings
+from maxy.loops.registry import BUILT_IN, enabled_loops
 from maxy.settings import max_name_length, metric_ranges, row_rules
+from maxy.statistics.metric_ranges import (
+    DEFAULT_RANGES,
+    MetricRange,
+    checked_metric_ranges,
+    parse_metric_ranges,
+    to_json,
+)
 from tests.oracle import PLAUSIBLE
 
 VARIABLE = "AIRFLOW_VAR_MAXY_METRIC_RANGES"

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from maxy import daily_metrics, service_checks
-from maxy.realtime.registry import BUILT_IN, loop_class
-from maxy.realtime.service_observer import CHECKED_DAYS
-from maxy.realtime.status import LoopStatus
+from maxy import service_checks
+from maxy.loops.registry import BUILT_IN, loop_class
+from maxy.loops.status import LoopStatus
+from maxy.statistics import daily_metrics
+from maxy.statistics.live.service_observer import CHECKED_DAYS
 from maxy.triggers import announcer
 from tests.conftest import ROOT
 

@@ -39,7 +39,7 @@ from maxy.operators.clickhouse_checks import ClickHouseColumnCheckOperator, Clic
 from maxy.operators.clickhouse_partition import ClickHouseReplacePartitionOperator
 from maxy.operators.realtime import RealtimeLoopOperator
 from maxy.operators.valkey import ClickHouseToValkeyHashOperator
-from maxy.sensors.statistics_day import StatisticsDaySensor
+from maxy.statistics.day_sensor import StatisticsDaySensor
 
 HOUR = "{{ data_interval_start.in_timezone('UTC').strftime('%Y-%m-%d %H:%M:%S') }}"
 
@@ -85,7 +85,7 @@ from maxy.operators.clickhouse_checks import ClickHouseColumnCheckOperator, Clic
 from maxy.operators.clickhouse_partition import ClickHouseReplacePartitionOperator
 from maxy.operators.realtime import RealtimeLoopOperator
 from maxy.operators.valkey import ClickHouseToValkeyHashOperator
-from maxy.sensors.statistics_day import StatisticsDaySensor
+from maxy.statistics.day_sensor import StatisticsDaySensor
 
 ClickHouseToValkeyHashOperator(task_id="a", sql="", key_template="", index_key="", expire=1, feilds=["x"])  # feilds
 ClickHouseToValkeyHashOperator(task_id="a", key_template="", index_key="", expire=1)  # sql

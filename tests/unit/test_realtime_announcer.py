@@ -12,7 +12,7 @@ import pytest
 from airflow.sdk import BaseNotifier
 from airflow.sdk.observability import stats
 
-from maxy.realtime.status import LoopStatus
+from maxy.loops.status import LoopStatus
 from maxy.triggers import announcer as module
 from maxy.triggers.announcer import AirflowAnnouncer
 
@@ -66,7 +66,7 @@ def test_a_gauge_is_sent_with_the_loop_as_tag_and_for_statsd_with_the_loop_in_it
     AirflowAnnouncer().gauge("age_seconds", 4.5, "log_meter")
     assert backend.sent == [
         ("gauge", "maxy.realtime.age_seconds", 4.5, {"loop": "log_meter"}),
-        ("gauge", "maxy.realtime.log_meter.age_seconds", 4.5, None),
+        ("gauge", "maxy.statistics.live.log_meter.age_seconds", 4.5, None),
     ]
 
 

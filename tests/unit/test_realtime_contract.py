@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from maxy.realtime.clickhouse import Columns
-from maxy.realtime.hash_loop import HashLoop
-from maxy.realtime.loop import Loop, TickResult
-from maxy.realtime.loop_log import LoopLog
-from maxy.realtime.registry import loop_class
-from maxy.realtime.runner import LoopRunner
+from maxy.clickhouse.client import Columns
+from maxy.loops.hash_loop import HashLoop
+from maxy.loops.loop import Loop, TickResult
+from maxy.loops.loop_log import LoopLog
+from maxy.loops.registry import loop_class
+from maxy.loops.runner import LoopRunner
 from tests.realtime_support import FakeClock, fast_settings
 
 from .test_realtime_runner import FakeLease
@@ -23,7 +23,7 @@ from .test_realtime_runner import FakeLease
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from maxy.realtime.loop import Tick
+    from maxy.loops.loop import Tick
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from maxy.realtime.hash_loop import log_hashes
-from maxy.realtime.loop import Loop, Tick, TickResult
-from maxy.realtime.loop_log import LoopLog
-from maxy.realtime.own_keys import ReplacedKeys
-from maxy.realtime.runner import LoopRunner
-from maxy.realtime.writer import HashGroup
+from maxy.loops.hash_loop import log_hashes
+from maxy.loops.loop import Loop, Tick, TickResult
+from maxy.loops.loop_log import LoopLog
+from maxy.loops.runner import LoopRunner
+from maxy.loops.tick_writer import HashGroup
+from maxy.valkey.own_keys import ReplacedKeys
 from tests.realtime_support import FakeClock, fast_settings
 
 if TYPE_CHECKING:

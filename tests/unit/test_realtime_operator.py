@@ -19,7 +19,7 @@ SETTINGS = {"period_seconds": 5.0, "log_values": True, "leave_out_log_types": [6
 def operator(**arguments: Any) -> RealtimeLoopOperator:
     given: dict[str, Any] = {
         "task_id": "run_loop",
-        "loop": "maxy.realtime.log_meter.LogMeter",
+        "loop": "maxy.statistics.live.log_meter.LogMeter",
         "settings": SETTINGS,
         "duration": timedelta(hours=6),
         "clock": lambda: NOW,
@@ -40,7 +40,7 @@ def test_defers_to_the_trigger_with_all_that_it_needs(monkeypatch: pytest.Monkey
     assert deferral.trigger.serialize() == (
         "maxy.triggers.realtime.RealtimeLoopTrigger",
         {
-            "loop": "maxy.realtime.log_meter.LogMeter",
+            "loop": "maxy.statistics.live.log_meter.LogMeter",
             "deadline": "2026-11-21T13:36:14.102570+00:00",
             "settings": SETTINGS,
             "prefix": "other:prefix",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.exceptions import BusyLoadingError, NoPermissionError, ResponseError
 
-from maxy.realtime.own_keys import own_answer
+from maxy.valkey.own_keys import own_answer
 
 WRONG_TYPE = ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from maxy.realtime.loading_time import LoadingTime
-from maxy.realtime.log_meter import LogMeter
-from maxy.realtime.new_parts import PartPruner
-from maxy.realtime.response_time import ResponseTime
-from maxy.realtime.settings import LoopSettings
-from maxy.realtime.table_parts import BlockNumbers
+from maxy.clickhouse.new_parts import PartPruner
+from maxy.clickhouse.table_parts import BlockNumbers
+from maxy.loops.options import LoopSettings
+from maxy.statistics.live.loading_time import LoadingTime
+from maxy.statistics.live.log_meter import LogMeter
+from maxy.statistics.live.response_time import ResponseTime
 
 HOUR_MS = 3_600_000
 NOW_MS = 1_800_000_000_000

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.exceptions import ConnectionError as ValkeyConnectionError
 
-from maxy.realtime import runner as runner_module
-from maxy.realtime.lease import LeaseLost
-from maxy.realtime.loop import Loop, LoopEnvironment, Tick, TickResult
-from maxy.realtime.loop_log import LoopLog
-from maxy.realtime.own_keys import ReplacedKeys
-from maxy.realtime.runner import LoopRunner
-from maxy.realtime.status import LoopStatus
+from maxy.loops import runner as runner_module
+from maxy.loops.loop import Loop, LoopEnvironment, Tick, TickResult
+from maxy.loops.loop_log import LoopLog
+from maxy.loops.runner import LoopRunner
+from maxy.loops.status import LoopStatus
+from maxy.valkey.lease import LeaseLost
+from maxy.valkey.own_keys import ReplacedKeys
 from tests.realtime_support import FakeClock, fast_settings
 
 if TYPE_CHECKING:

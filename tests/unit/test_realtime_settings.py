@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from maxy.realtime.log_meter import LogMeter
-from maxy.realtime.registry import BUILT_IN as EVERY_LOOP
-from maxy.realtime.registry import enabled_loops, loop_class
-from maxy.realtime.row_rules import ROW_OPTIONS
-from maxy.realtime.settings import COMMON_OPTIONS, LoopSettings, Option, RealtimeSettings, positive_int
+from maxy.loops.options import COMMON_OPTIONS, LoopSettings, Option, RealtimeSettings, positive_int
+from maxy.loops.registry import BUILT_IN as EVERY_LOOP
+from maxy.loops.registry import enabled_loops, loop_class
+from maxy.statistics.live.log_meter import LogMeter
+from maxy.statistics.row_rules import ROW_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BUILT_IN = {"log_meter": "maxy.realtime.log_meter.LogMeter", "page": "maxy.realtime.page.Page"}
+BUILT_IN = {"log_meter": "maxy.statistics.live.log_meter.LogMeter", "page": "maxy.statistics.live.page.Page"}
 WHERE = "Variable maxy_realtime"
 
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from maxy.realtime.blocked_thread import BlockedThread, place_of
-from maxy.realtime.clock import SystemClock
-from maxy.realtime.health import HealthLimits, LoopState
-from maxy.realtime.loop import Loop, TickResult
-from maxy.realtime.loop_log import LoopLog
-from maxy.realtime.runner import LoopRunner
-from maxy.realtime.status import LoopStatus
-from maxy.realtime.thread_use import SLOW_STEP_SECONDS, SYSTEM_STOPWATCH, StepTimer, Stopwatch, ThreadUse
+from maxy.clock import SystemClock
+from maxy.loops.blocked_thread import BlockedThread, place_of
+from maxy.loops.health import HealthLimits, LoopState
+from maxy.loops.loop import Loop, TickResult
+from maxy.loops.loop_log import LoopLog
+from maxy.loops.runner import LoopRunner
+from maxy.loops.status import LoopStatus
+from maxy.loops.thread_use import SLOW_STEP_SECONDS, SYSTEM_STOPWATCH, StepTimer, Stopwatch, ThreadUse
 from tests.realtime_support import FakeClock, fast_settings
 
 from .test_realtime_runner import FakeLease
@@ -31,7 +31,7 @@ from .test_realtime_runner import FakeLease
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from maxy.realtime.loop import Tick
+    from maxy.loops.loop import Tick
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LIMITS = HealthLimits(stale_periods=4, stale_seconds=30, failures=3, lag_periods=2)

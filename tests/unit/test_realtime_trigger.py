@@ -13,14 +13,14 @@ from airflow.models.trigger import Trigger
 from airflow.sdk.serde import serialize
 from airflow.serialization.decoders import smart_decode_trigger_kwargs
 
-from maxy.realtime.clickhouse import ClickHouseAddress
-from maxy.realtime.loop import Loop, TickResult
-from maxy.realtime.own_keys import ReplacedKeys
-from maxy.realtime.settings import LoopSettings, Option, positive_int
-from maxy.realtime.watch import Watch
+from maxy.clickhouse.client import ClickHouseAddress
+from maxy.loops.loop import Loop, TickResult
+from maxy.loops.options import LoopSettings, Option, positive_int
+from maxy.loops.watch import Watch
 from maxy.triggers import realtime as module
 from maxy.triggers.announcer import AirflowAnnouncer
 from maxy.triggers.realtime import RealtimeLoopTrigger
+from maxy.valkey.own_keys import ReplacedKeys
 from tests.realtime_support import FakeClock
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from airflow.triggers.base import TriggerEvent
 
-    from maxy.realtime.loop import LoopEnvironment, Tick
+    from maxy.loops.loop import LoopEnvironment, Tick
 
 NOW = datetime(2026, 11, 21, 7, 36, 14, 102570, tzinfo=UTC)
 ADDRESS = ClickHouseAddress("db", 8123, "maxy", "maxy")
@@ -162,7 +162,7 @@ def run(trigger: RealtimeLoopTrigger) -> list[Any]:
 
 def test_serialises_to_its_class_path_and_every_argument() -> None:
     arguments = {
-        "loop": "maxy.realtime.log_meter.LogMeter",
+        "loop": "maxy.statistics.live.log_meter.LogMeter",
         "deadline": "2026-11-21T13:36:14.102570+00:00",
         "settings": {"period_seconds": 5.0, "leave_out_log_types": [1, 2], "tick_limit_seconds": None},
         "prefix": "other:prefix",

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxy.statistics_day import StatisticsDay, parse_stat_date, statistics_day_of_run
+from maxy.days import CalendarDay
+from maxy.statistics.statistics_day import parse_stat_date, statistics_day_of_run
 
 SEOUL = ZoneInfo("Asia/Seoul")
 NEW_YORK = ZoneInfo("America/New_York")
@@ -46,15 +47,15 @@ def run(
     ],
 )
 def test_day_begins_at_midnight_of_its_zone(zone: str, day: date, start: datetime, hours: int) -> None:
-    statistics_day = StatisticsDay(day, ZoneInfo(zone))
+    statistics_day = CalendarDay(day, ZoneInfo(zone))
     assert statistics_day.start == start
     assert statistics_day.end - statistics_day.start == timedelta(hours=hours)
 
 
 @given(st.dates(date(1980, 1, 1), date(2037, 12, 30)), st.sampled_from(["UTC", "Asia/Seoul", "America/New_York"]))
 def test_days_follow_each_other_without_gap_and_hold_their_own_instants(day: date, zone: str) -> None:
-    here = StatisticsDay(day, ZoneInfo(zone))
-    assert here.end == StatisticsDay(day + timedelta(days=1), ZoneInfo(zone)).start
+    here = CalendarDay(day, ZoneInfo(zone))
+    assert here.end == CalendarDay(day + timedelta(days=1), ZoneInfo(zone)).start
     assert here.start.astimezone(here.timezone).date() == day
     assert (here.end - timedelta(seconds=1)).astimezone(here.timezone).date() == day
 

@@ -207,14 +207,14 @@ def test_a_task_without_a_dag_and_a_run_without_a_date_have_what_they_have() -> 
     ],
 )
 def test_what_is_no_address_of_a_server_is_said(clickhouse: str, valkey: str, cause: str) -> None:
-    from maxy.realtime.log_meter import LogMeter
+    from maxy.statistics.live.log_meter import LogMeter
 
     with pytest.raises(ValueError, match=cause):
         run_loop(LogMeter, now=NOW, clickhouse=clickhouse, valkey=valkey)
 
 
 def test_a_setting_that_there_is_not_is_said() -> None:
-    from maxy.realtime.log_meter import LogMeter
+    from maxy.statistics.live.log_meter import LogMeter
 
     with pytest.raises(ValueError, match="log_meter: there is no setting lateness"):
         run_loop(LogMeter, clickhouse="http://h", valkey="redis://h", now=NOW, lateness=3)

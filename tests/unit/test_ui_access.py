@@ -9,8 +9,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from maxy.ui.app import create_app
-from maxy.ui.headers import CONTENT_SECURITY_POLICY
+from maxy.web.app import create_app
+from maxy.web.headers import CONTENT_SECURITY_POLICY
 from tests.realtime_support import FakeClock
 from tests.ui_support import MOUNT, Login, browsing, unreachable_sources
 
@@ -52,7 +52,7 @@ CLOSED = [route for route in ROUTES if route not in OPEN]
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     # The stream would not end otherwise.
-    monkeypatch.setattr("maxy.ui.service.is_server_stopping", lambda: True)
+    monkeypatch.setattr("maxy.web.service.is_server_stopping", lambda: True)
     return create_app(unreachable_sources(FakeClock(NOW)))
 
 
@@ -167,7 +167,7 @@ def test_a_defect_is_an_answer_with_the_headers_and_without_the_reason(
     async def fail(*_: object) -> None:
         raise LookupError("something private")
 
-    monkeypatch.setattr("maxy.ui.routes._keys", fail)
+    monkeypatch.setattr("maxy.statistics.web.routes._keys", fail)
     answer = ask(app, "/api/keys", login.headers("admin"))
     assert (answer.status_code, answer.text) == (500, "Internal Server Error")
     assert has_headers(answer)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from maxy.ui.cache import SharedAnswers
+from maxy.web.cache import SharedAnswers
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from maxy.ui.csv_file import content_disposition, harmless
-from maxy.ui.models import History, Key
+from maxy.statistics.web.csv_file import content_disposition, harmless
+from maxy.statistics.web.models import History, Key
 
 
 @pytest.mark.parametrize(

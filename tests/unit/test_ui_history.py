@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxy.ui.csv_file import as_csv
-from maxy.ui.history import MOST_DAYS, BadRange, day_range
-from maxy.ui.models import METRICS, DayState, History, HistoryDay, Key
+from maxy.statistics.web.csv_file import as_csv
+from maxy.statistics.web.history import MOST_DAYS, BadRange, day_range
+from maxy.statistics.web.models import METRICS, DayState, History, HistoryDay, Key
 
 TODAY = date(2026, 11, 21)
 DAYS = st.dates()

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from maxy.realtime.device import Device
-from maxy.realtime.log_meter import LogMeter
-from maxy.realtime.page import Page
-from maxy.ui.live_store import SCATTERS, _triples
+from maxy.statistics.live.device import Device
+from maxy.statistics.live.log_meter import LogMeter
+from maxy.statistics.live.page import Page
+from maxy.statistics.web.live_store import SCATTERS, _triples
 from maxy.valkey.keys import KeyTemplate
 
 if TYPE_CHECKING:

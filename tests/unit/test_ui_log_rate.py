@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maxy.realtime.status import LoopStatus
-from maxy.ui.log_rate import SHOWN, LogRateWindow
-from maxy.ui.models import Slot
-from maxy.valkey.text import utc_iso
+from maxy.instants import utc_iso
+from maxy.loops.status import LoopStatus
+from maxy.statistics.web.log_rate import SHOWN, LogRateWindow
+from maxy.statistics.web.models import Slot
 from tests.realtime_support import examples
 
 NOW = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)

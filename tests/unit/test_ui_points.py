@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maxy.ui.models import Points, ScatterName
-from maxy.ui.points import PointSet
+from maxy.statistics.web.models import Points, ScatterName
+from maxy.statistics.web.points import PointSet
 from tests.realtime_support import examples
 
 if TYPE_CHECKING:

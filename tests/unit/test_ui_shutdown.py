@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import uvicorn
 
-from maxy.ui.shutdown import is_server_stopping
+from maxy.web.shutdown import is_server_stopping
 
 
 def handle_with(monkeypatch: pytest.MonkeyPatch, handler: Any) -> None:
     handlers = {signal.SIGTERM: handler}
-    monkeypatch.setattr("maxy.ui.shutdown.signal.getsignal", handlers.__getitem__)
+    monkeypatch.setattr("maxy.web.shutdown.signal.getsignal", handlers.__getitem__)
 
 
 def test_uvicorn_is_stopping_as_soon_as_it_was_told_to_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from maxy.valkey.column_types import enum_names, parse_type
-from maxy.valkey.instants import PreciseInstant
-from maxy.valkey.version_columns import newest_value
+from maxy.clickhouse.column_types import enum_names, parse_type
+from maxy.clickhouse.version_columns import newest_value
+from maxy.instants import PreciseInstant
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxy.valkey.instants import PreciseInstant, to_nanoseconds
-from maxy.valkey.text import one_line, utc_iso
-from maxy.valkey.values import require_written, texts
+from maxy.clickhouse.values import require_written, texts
+from maxy.instants import PreciseInstant, to_nanoseconds, utc_iso
+from maxy.text import one_line
 
 
 def test_times_are_utc_with_microseconds() -> None:

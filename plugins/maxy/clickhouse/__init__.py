@@ -1,1 +1,1 @@
-"""ClickHouse's SQL as text: where statements end, and how values are written in them. Knows nothing of Airflow."""
+"""ClickHouse: a client, SQL as text, and what its types' values are. Knows nothing of Airflow."""

@@ -10,9 +10,9 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 
 from maxy._parsing import as_bool
+from maxy.clickhouse.client import ClickHouseAddress
 from maxy.hooks.environment import overridden
 from maxy.hooks.valkey_limits import connection_limits
-from maxy.realtime.clickhouse import ClickHouseAddress
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection

@@ -2,7 +2,8 @@
 
 clickhouse-driver reads DateTime64 by way of a float, returns times without their zone, does not know all types, and
 takes nested types apart at their commas, whatever stands in quotes. Here the columns are put together from its building
-blocks by what :func:`maxy.valkey.column_types.parse_type` says, with readers of our own for times, enums and tuples.
+blocks by what :func:`maxy.clickhouse.column_types.parse_type` says, with readers of our own for times, enums and
+tuples.
 Instants come with their zone, which is UTC: the protocol sends instants, in whatever zone ClickHouse prints them.
 """
 
@@ -24,14 +25,14 @@ from clickhouse_driver.columns.service import get_column_by_spec  # type: ignore
 from clickhouse_driver.reader import read_binary_str, read_binary_uint8  # type: ignore[import-untyped, unused-ignore]
 from clickhouse_driver.varint import read_varint  # type: ignore[import-untyped, unused-ignore]
 
-from maxy.valkey.column_types import enum_names, parse_type
-from maxy.valkey.instants import EPOCH, MICROSECOND_DIGITS, precise_reader
-from maxy.valkey.values import require_written
+from maxy.clickhouse.column_types import enum_names, parse_type
+from maxy.clickhouse.values import require_written
+from maxy.instants import EPOCH, MICROSECOND_DIGITS, precise_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from maxy.valkey.column_types import ColumnType
+    from maxy.clickhouse.column_types import ColumnType
 
     Conversion = Callable[[int], Any]
 
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 def read_exactly(connection: Any) -> None:
     """Have a connection of clickhouse-driver read results by this module.
 
-    A result with a column that cannot be written (:func:`maxy.valkey.values.require_written`) is refused by its header,
-    before its data is fetched.
+    A result with a column that cannot be written (:func:`maxy.clickhouse.values.require_written`) is refused by its
+    header, before its data is fetched.
 
     :param connection: not connected yet.
     """

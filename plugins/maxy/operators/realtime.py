@@ -33,7 +33,7 @@ class RealtimeLoopOperator(BaseOperator):
     copy counted them that came to the deadline.
 
     :param loop: import path of the loop's class.
-    :param settings: the loop's settings, as :meth:`maxy.realtime.settings.LoopSettings.to_json` gives them.
+    :param settings: the loop's settings, as :meth:`maxy.loops.options.LoopSettings.to_json` gives them.
     :param duration: from the start of the task to the deadline.
     :param clickhouse_conn_id: connection to ClickHouse's HTTP interface.
     :param valkey_conn_id: connection to Valkey.

@@ -11,9 +11,12 @@ from zoneinfo import ZoneInfo
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from maxy._parsing import as_bool, as_log_limit, as_positive_int
+from maxy.clickhouse.values import texts
+from maxy.clickhouse.version_columns import newest_value
 from maxy.hooks.environment import VALKEY_CONN_ID
 from maxy.hooks.valkey import ValkeyHook
 from maxy.operators.clickhouse import ClickHouseTemplateOperator
+from maxy.text import one_line
 from maxy.valkey.hashes import (
     ForeignKeys,
     GroupRefusedError,
@@ -24,9 +27,6 @@ from maxy.valkey.hashes import (
     Writer,
 )
 from maxy.valkey.keys import KeyTemplate
-from maxy.valkey.text import one_line
-from maxy.valkey.values import texts
-from maxy.valkey.version_columns import newest_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -1,1 +1,1 @@
-"""Sensors that hold a run back until its data can be complete."""
+"""Former names of modules, for one release."""

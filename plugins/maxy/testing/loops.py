@@ -14,20 +14,20 @@ from zoneinfo import ZoneInfo
 
 from redis.asyncio import Redis
 
-from maxy.realtime.clickhouse import ClickHouseAddress, ClickHouseReader
-from maxy.realtime.hash_loop import HashLoop
-from maxy.realtime.lease import Lease
-from maxy.realtime.loop import Loop, LoopEnvironment, Tick, TickResult, is_loop_key, loop_key
-from maxy.realtime.runner import LoopRunner
-from maxy.realtime.settings import LoopSettings
-from maxy.realtime.thread_use import SYSTEM_STOPWATCH, StepTimer
+from maxy.clickhouse.client import ClickHouseAddress, ClickHouseReader
+from maxy.loops.hash_loop import HashLoop
+from maxy.loops.loop import Loop, LoopEnvironment, Tick, TickResult, is_loop_key, loop_key
+from maxy.loops.options import LoopSettings
+from maxy.loops.runner import LoopRunner
+from maxy.loops.thread_use import SYSTEM_STOPWATCH, StepTimer
 from maxy.testing.clock import FakeClock
-from maxy.valkey.text import decoded
+from maxy.text import decoded
+from maxy.valkey.lease import Lease
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from maxy.realtime.status import LoopStatus
+    from maxy.loops.status import LoopStatus
 
 _LEASE = timedelta(seconds=60)
 _HTTP_PORTS = {"http": 8123, "https": 8443}
@@ -75,7 +75,7 @@ class RunningLoop:
         return result
 
     async def figures(self, now: datetime) -> list[dict[str, Any]]:
-        """Return what a :class:`~maxy.realtime.hash_loop.HashLoop` computes, a dict per row; nothing is written.
+        """Return what a :class:`~maxy.loops.hash_loop.HashLoop` computes, a dict per row; nothing is written.
 
         :raises TypeError: for a loop of another kind.
         """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.execution_time import macros
 
-from maxy import macros as package_macros
+from maxy.statistics import macros as package_macros
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,7 +18,7 @@ from maxy.notifiers.failure import notify_configured
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from maxy.realtime.status import LoopStatus
+    from maxy.loops.status import LoopStatus
 
 _log = logging.getLogger(__name__)
 

@@ -13,26 +13,26 @@ from zoneinfo import ZoneInfo
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from maxy.clickhouse.client import ClickHouseReader
+from maxy.clock import SystemClock
 from maxy.hooks.asynchronous import clickhouse_address, valkey_client
 from maxy.hooks.environment import CLICKHOUSE_HTTP_CONN_ID, VALKEY_CONN_ID
-from maxy.realtime.clickhouse import ClickHouseReader
-from maxy.realtime.clock import SystemClock
-from maxy.realtime.lease import Lease
-from maxy.realtime.loop import LoopEnvironment, loop_key
-from maxy.realtime.registry import BUILT_IN, loop_class, watched_loops
-from maxy.realtime.runner import LoopRunner
-from maxy.realtime.service_observer import ServiceObserver
-from maxy.realtime.settings import LoopSettings
-from maxy.realtime.thread_use import SYSTEM_STOPWATCH, StepTimer
-from maxy.realtime.watch import Watch, WatchObserver
+from maxy.loops.loop import LoopEnvironment, loop_key
+from maxy.loops.options import LoopSettings
+from maxy.loops.registry import BUILT_IN, loop_class, watched_loops
+from maxy.loops.runner import LoopRunner
+from maxy.loops.thread_use import SYSTEM_STOPWATCH, StepTimer
+from maxy.loops.watch import Watch, WatchObserver
 from maxy.settings import DEFAULT_DAILY_CACHE_DAYS, daily_cache_days, realtime_settings
+from maxy.statistics.live.service_observer import ServiceObserver
 from maxy.triggers.announcer import AirflowAnnouncer
+from maxy.valkey.lease import Lease
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from maxy.realtime.loop import Loop
-    from maxy.realtime.runner import Observer
+    from maxy.loops.loop import Loop
+    from maxy.loops.runner import Observer
 
 STATUS_DEADLINE = "deadline"
 
@@ -46,7 +46,7 @@ class RealtimeLoopTrigger(BaseTrigger):
 
     :param loop: import path of the loop's class.
     :param deadline: when to stop: an instant in ISO 8601 with its offset; absolute, so that a restart does not move it.
-    :param settings: the loop's settings, as :meth:`maxy.realtime.settings.LoopSettings.to_json` gives them.
+    :param settings: the loop's settings, as :meth:`maxy.loops.options.LoopSettings.to_json` gives them.
     :param prefix: of every key in Valkey.
     :param timezone: IANA name of the statistics time zone.
     :param clickhouse_conn_id: connection to ClickHouse's HTTP interface.

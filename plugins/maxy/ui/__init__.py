@@ -1,1 +1,1 @@
-"""The pages in Airflow's UI and the API behind them: one FastAPI application on Airflow's API server."""
+"""Former names of modules, for one release."""

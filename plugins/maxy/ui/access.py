@@ -1,11 +1,6 @@
-"""Who may see the pages: whom Airflow lets see its plugins."""
+"""The former name of :mod:`maxy.web.access`."""
 
-from __future__ import annotations
+from maxy._moved import warn_moved
+from maxy.web.access import *  # noqa: F403 - for type checkers
 
-from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
-from airflow.api_fastapi.core_api.security import requires_access_view
-from fastapi import Depends
-
-#: A route that has it answers 401 to whoever is not logged in to Airflow, and 403 to whom its auth manager does not let
-#: see plugins.
-MAY_SEE_PLUGINS = Depends(requires_access_view(AccessView.PLUGINS))
+warn_moved(__name__, "maxy.web.access")

@@ -6,11 +6,11 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+from maxy.text import decoded, one_line
 from maxy.valkey.group_scripts import KEYS_AT_ONCE
 from maxy.valkey.group_view import GroupRefusedError, GroupView
 from maxy.valkey.groups import generation_key
 from maxy.valkey.slices import write_in_slices
-from maxy.valkey.text import decoded, one_line
 
 if TYPE_CHECKING:
     from maxy.valkey.group_checks import IndexCheck

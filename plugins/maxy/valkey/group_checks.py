@@ -7,10 +7,10 @@ from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from maxy.text import decoded, one_line
 from maxy.valkey.group_view import GroupRefusedError
 from maxy.valkey.groups import REGISTRY_KEY, index_members, record_key
 from maxy.valkey.other_groups import OtherGroups, registry_entry
-from maxy.valkey.text import decoded, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maxy.valkey.groups import REGISTRY_KEY, record_key
+from maxy.valkey.scripts import read_script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ class GroupScripts:
         self.own_keys = (record_key(index_key), index_key, f"{index_key}:emptied", REGISTRY_KEY)
         #: The scripts by name.
         self.by_name = {
-            name: client.register_script("".join(map(_text, (*parts, name)))) for name, parts in _PARTS.items()
+            name: client.register_script("".join(map(read_script, (*parts, name)))) for name, parts in _PARTS.items()
         }
 
     def run(self, name: str, arguments: Sequence[str | int | float], *, keys: Sequence[str] = ()) -> Any:
@@ -68,7 +68,3 @@ class GroupScripts:
         answer = self.run(name, arguments, keys=keys)
         time.sleep(min(time.monotonic() - began, _LONGEST_PAUSE))
         return answer
-
-
-def _text(name: str) -> str:
-    return (Path(__file__).parent / f"{name}.lua").read_text(encoding="utf-8")

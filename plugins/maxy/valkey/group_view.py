@@ -8,8 +8,8 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from maxy.text import decoded, one_line
 from maxy.valkey.groups import record_key
-from maxy.valkey.text import decoded, one_line
 from maxy.valkey.versions import Unit, Version
 
 if TYPE_CHECKING:

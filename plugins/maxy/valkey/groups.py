@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from maxy.valkey.text import decoded
+from maxy.text import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

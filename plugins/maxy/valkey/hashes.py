@@ -7,6 +7,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from maxy.text import one_line
 from maxy.valkey.generations import publish_generation, retire_former
 from maxy.valkey.group_checks import ForeignKeys, GroupChecks
 from maxy.valkey.group_scripts import GroupScripts
@@ -16,7 +17,6 @@ from maxy.valkey.one_step import MOST_KEYS, OneStep
 from maxy.valkey.other_groups import registry_entry
 from maxy.valkey.publication import GroupState, Publication, PublicationRequest, overtaken
 from maxy.valkey.slices import publish_in_slices
-from maxy.valkey.text import one_line
 from maxy.valkey.versions import Unit, Version
 
 if TYPE_CHECKING:

@@ -7,22 +7,16 @@ from string import Formatter
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from maxy.text import escaped
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
-
-
-def escaped(value: str) -> str:
-    """Percent-encode ``%`` and ``:``, so that a value cannot be taken for two parts of a key.
-
-    Names without these two characters stay as they are.
-    """
-    return value.replace("%", "%25").replace(":", "%3A")
 
 
 class KeyTemplate:
     """A template such as ``daily:{stat_date}:{package_nm}`` whose parts are columns of a result.
 
-    Different values give different keys, whatever they hold (see :func:`escaped`).
+    Different values give different keys, whatever they hold (see :func:`maxy.text.escaped`).
 
     :param template: literal text and column names in braces.
     :param prefix: put in front as it is; braces have no meaning in it.

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
+from maxy.text import decoded
 from maxy.valkey.groups import REGISTRY_KEY, generation_key, record_key
 from maxy.valkey.keys import KeyTemplate
-from maxy.valkey.text import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

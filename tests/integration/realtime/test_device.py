@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 import clickhouse_connect
 import pytest
 
-from maxy.realtime.clock import to_ms
-from maxy.realtime.device import Device
-from maxy.valkey.keys import escaped
+from maxy.clock import to_ms
+from maxy.statistics.live.device import Device
+from maxy.text import escaped
 from tests.oracle import expected_statistics
 from tests.realtime_support import PREFIX, running_loop
 from tests.support import Valkey, hashes, make_tables

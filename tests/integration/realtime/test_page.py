@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from local.clickhouse.testing import running_server
-from maxy.realtime import page_delta
-from maxy.realtime.clickhouse import ClickHouseAddress
-from maxy.realtime.clock import to_ms
-from maxy.realtime.lease import LeaseLost
-from maxy.realtime.page import Page
-from maxy.valkey.keys import escaped
+from maxy.clickhouse.client import ClickHouseAddress
+from maxy.clock import to_ms
+from maxy.statistics.live import page_delta
+from maxy.statistics.live.page import Page
+from maxy.text import escaped
+from maxy.valkey.lease import LeaseLost
 from tests.oracle import PLAUSIBLE, expected_statistics
 from tests.realtime_support import PREFIX, copy_of, examples, running_loop
 from tests.support import Valkey, hashes, make_tables

@@ -18,7 +18,7 @@ import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 
-from maxy.realtime.clickhouse import ClickHouseAddress, ClickHouseReader
+from maxy.clickhouse.client import ClickHouseAddress, ClickHouseReader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

@@ -13,12 +13,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from redis.asyncio import Redis
 
-from maxy.realtime.clock import SystemClock
-from maxy.realtime.lease import Lease, LeaseLost
-from maxy.realtime.loop import Loop, LoopEnvironment, Tick, TickResult, loop_key
-from maxy.realtime.runner import LoopRunner
-from maxy.realtime.status import LoopStatus
-from maxy.realtime.writer import TickWriter
+from maxy.clock import SystemClock
+from maxy.loops.loop import Loop, LoopEnvironment, Tick, TickResult, loop_key
+from maxy.loops.runner import LoopRunner
+from maxy.loops.status import LoopStatus
+from maxy.loops.tick_writer import TickWriter
+from maxy.valkey.lease import Lease, LeaseLost
 from tests.realtime_support import PREFIX, fast_settings
 
 if TYPE_CHECKING:

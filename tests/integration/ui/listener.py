@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
-    from maxy.ui.hub import LiveHub
+    from maxy.web.hub import LiveHub
     from tests.integration.ui.site import Triple
 
 _SECONDS = 20.0

@@ -13,18 +13,18 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from maxy.realtime.clickhouse import ClickHouseAddress
-from maxy.realtime.device import Device
-from maxy.realtime.loop import loop_key
-from maxy.realtime.page import Page
-from maxy.realtime.registry import BUILT_IN, loop_class
-from maxy.realtime.status import LoopStatus
-from maxy.ui.app import create_app
-from maxy.ui.live_store import SCATTERS
-from maxy.ui.models import DEVICE_METRICS, PAGE_METRICS
-from maxy.ui.sources import Sources
+from maxy.clickhouse.client import ClickHouseAddress
+from maxy.instants import utc_iso
+from maxy.loops.loop import loop_key
+from maxy.loops.registry import BUILT_IN, loop_class
+from maxy.loops.status import LoopStatus
+from maxy.statistics.live.device import Device
+from maxy.statistics.live.page import Page
+from maxy.statistics.web.live_store import SCATTERS
+from maxy.statistics.web.models import DEVICE_METRICS, PAGE_METRICS
+from maxy.statistics.web.sources import Sources
 from maxy.valkey.keys import KeyTemplate
-from maxy.valkey.text import utc_iso
+from maxy.web.app import create_app
 from tests.realtime_support import PREFIX
 from tests.ui_support import browsing, page_settings
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from local.clickhouse.testing import Server
-    from maxy.realtime.clock import Clock
-    from maxy.ui.hub import LiveHub
+    from maxy.clock import Clock
+    from maxy.web.hub import LiveHub
     from tests.support import Valkey
 
 #: Package, server type and system.

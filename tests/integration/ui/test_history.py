@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from maxy.ui.models import METRICS
+from maxy.statistics.web.models import METRICS
 from tests.realtime_support import FakeClock
 
 if TYPE_CHECKING:

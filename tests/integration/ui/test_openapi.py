@@ -23,9 +23,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from maxy.realtime.clickhouse import ClickHouseAddress
-from maxy.ui.app import create_app
-from maxy.ui.sources import Sources
+from maxy.clickhouse.client import ClickHouseAddress
+from maxy.statistics.web.sources import Sources
+from maxy.web.app import create_app
 from tests.integration.ui.site import DATABASE, SCATTER_NAMES, Loops
 from tests.realtime_support import FakeClock, examples
 from tests.ui_support import page_settings, unreachable_sources

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from maxy.realtime.clock import SystemClock
-from maxy.ui.app import create_app
-from maxy.ui.pages import PAGES
-from maxy.ui.sources import Sources
+from maxy.clock import SystemClock
+from maxy.statistics.web.sources import Sources
+from maxy.web.app import create_app
+from maxy.web.pages import PAGES
 from tests.integration.ui.listener import LivePage, soon
 from tests.integration.ui.site import DATABASE, Loops, Site, running_site
 from tests.realtime_support import FakeClock
@@ -159,7 +159,7 @@ def test_an_empty_valkey_is_no_error(down: Any, valkey_server: ValkeyServer, loo
 def test_a_clickhouse_that_does_not_answer_is_given_up_in_time(
     down: Any, valkey_server: ValkeyServer, loops: Loops, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("maxy.ui.sources._ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("maxy.statistics.web.sources._ANSWER_SECONDS", 0.3)
 
     async def story(running: Site) -> None:
         never = asyncio.Event()

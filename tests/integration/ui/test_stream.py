@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from maxy.ui.headers import CONTENT_SECURITY_POLICY
+from maxy.web.headers import CONTENT_SECURITY_POLICY
 from tests.integration.ui.listener import LivePage, soon
 from tests.realtime_support import FakeClock
 from tests.ui_support import MOUNT

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from maxy.realtime.loop import loop_key
-from maxy.realtime.registry import BUILT_IN
+from maxy.loops.loop import loop_key
+from maxy.loops.registry import BUILT_IN
 from tests.integration.ui.listener import LivePage, listening
 from tests.integration.ui.site import SCATTER_NAMES, Loops, Site, key_of
 from tests.realtime_support import PREFIX, TYPES, FakeClock, spoil

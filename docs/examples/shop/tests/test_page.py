@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fastapi.testclient import TestClient
 
-from maxy.ui.access import MAY_SEE_PLUGINS
+from maxy.web.access import MAY_SEE_PLUGINS
 from shop.page import app
 from shop_plugin import ShopPlugin
 

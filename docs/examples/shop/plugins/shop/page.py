@@ -9,8 +9,8 @@ from starlette.responses import HTMLResponse
 
 from maxy.hooks.valkey import ValkeyHook
 from maxy.settings import valkey_prefix
-from maxy.ui.access import MAY_SEE_PLUGINS
-from maxy.ui.headers import SecurityHeaders
+from maxy.web.access import MAY_SEE_PLUGINS
+from maxy.web.headers import SecurityHeaders
 from shop.regions import REGIONS
 
 FIELDS = ("orders", "revenue", "updated_at")

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from maxy.realtime.clock import to_ms
-from maxy.realtime.hash_loop import HashLoop
-from maxy.realtime.settings import Option, non_negative_number
-from maxy.realtime.sql import read_statement
-from maxy.statistics_day import StatisticsDay
+from maxy.clickhouse.sql_files import read_statement
+from maxy.clock import to_ms
+from maxy.days import CalendarDay
+from maxy.loops.hash_loop import HashLoop
+from maxy.loops.options import Option, non_negative_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from maxy.realtime.clickhouse import Columns
-    from maxy.realtime.loop import LoopEnvironment, Tick
+    from maxy.clickhouse.client import Columns
+    from maxy.loops.loop import LoopEnvironment, Tick
 
 
 class SalesToday(HashLoop):
@@ -40,7 +40,7 @@ class SalesToday(HashLoop):
     async def figures(self, tick: Tick) -> Columns:
         """Compute today's figures."""
         zone = self.environment.timezone
-        day = StatisticsDay(tick.now.astimezone(zone).date(), zone)
+        day = CalendarDay(tick.now.astimezone(zone).date(), zone)
         parameters = {
             "day_start_ms": to_ms(day.start),
             "day_end_ms": to_ms(day.end),

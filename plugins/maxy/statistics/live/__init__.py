@@ -1,0 +1,1 @@
+"""The live loops of statistics: what one tick of each does."""

@@ -1,0 +1,1 @@
+"""The pages of statistics, and the API behind them."""
