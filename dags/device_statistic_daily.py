@@ -68,8 +68,8 @@ COUNTS = (
     "pv",
 )
 AVERAGES = ("intervaltime_avg", "lcp_avg", "ttfb_avg", "fcp_avg", "inp_avg")
-STAT_DATE = "{{ macros.maxy.statistics.statistics_day(dag_run, params) }}"
-UTC_INSTANT = "{{ macros.maxy.statistics.statistics_day(dag_run, params).%s.strftime('%%Y-%%m-%%d %%H:%%M:%%S') }}"
+STAT_DATE = "{{ macros.maxy.statistics_day(dag_run, params) }}"
+UTC_INSTANT = "{{ macros.maxy.statistics_day(dag_run, params).%s.strftime('%%Y-%%m-%%d %%H:%%M:%%S') }}"
 # What rollup.sql leaves out of the day is under later dates than any day has (left_out_dates.sql).
 LEFT_OUT_DATES = ["2149-06-04", "2149-06-05", "2149-06-06"]
 OF_A_DAY = "stat_date < toDate(65533)"

@@ -76,7 +76,7 @@ def test_every_metric_of_the_loops_is_documented_and_no_other(monkeypatch: pytes
     observer = announcer.AirflowAnnouncer().observer("page")
     for failures in (0, 1):
         observer.ticked(LoopStatus(5.0, consecutive_failures=failures))
-    watch = ast.parse((ROOT / "plugins" / "maxy" / "realtime" / "watch.py").read_text(encoding="utf-8"))
+    watch = ast.parse((ROOT / "plugins" / "maxy" / "loops" / "watch.py").read_text(encoding="utf-8"))
     gauges = [
         call.args[0].value
         for call in ast.walk(watch)
@@ -89,7 +89,7 @@ def test_every_metric_of_the_loops_is_documented_and_no_other(monkeypatch: pytes
 
 
 def test_every_metric_of_the_service_is_documented_and_no_other() -> None:
-    path = ROOT / "plugins" / "maxy" / "realtime" / "service_observer.py"
+    path = ROOT / "plugins" / "maxy" / "statistics" / "live" / "service_observer.py"
     named = re.findall(r'service_gauge\("(\w+)"', path.read_text(encoding="utf-8"))
     # Those of the days are sent in a loop over their names.
     named += re.findall(r'\("(days_\w+)", ProblemKind', path.read_text(encoding="utf-8"))

@@ -66,7 +66,7 @@ def test_a_gauge_is_sent_with_the_loop_as_tag_and_for_statsd_with_the_loop_in_it
     AirflowAnnouncer().gauge("age_seconds", 4.5, "log_meter")
     assert backend.sent == [
         ("gauge", "maxy.realtime.age_seconds", 4.5, {"loop": "log_meter"}),
-        ("gauge", "maxy.statistics.live.log_meter.age_seconds", 4.5, None),
+        ("gauge", "maxy.realtime.log_meter.age_seconds", 4.5, None),
     ]
 
 

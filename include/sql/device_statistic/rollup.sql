@@ -11,7 +11,7 @@
 {% import "shared/names.sql" as names %}
 {% import "shared/ranges.sql" as ranges %}
 {% import "device_statistic/left_out_dates.sql" as dates %}
-{% set metric = macros.maxy.statistics.metric_ranges() %}
+{% set metric = macros.maxy.metric_ranges() %}
 {% set max_length = macros.maxy.max_name_length() %}
 {% set history_metrics = ["visit", "install", "login"] %}
 {% set page_counts = ["crash_count", "error_count", "js_error_count", "log_count"] %}

@@ -20,7 +20,7 @@ __all__ = ["max_name_length", "metric_ranges", "statistics_day", "valkey_prefix"
 def statistics_day(dag_run: Any, params: Mapping[str, Any]) -> CalendarDay:
     """Return the day that a run computes: prints as YYYY-MM-DD, with ``start`` and ``end`` as instants in UTC.
 
-    In a template: ``{{ macros.maxy.statistics.statistics_day(dag_run, params) }}``.
+    In a template: ``{{ macros.maxy.statistics_day(dag_run, params) }}``.
 
     :raises AirflowFailException: if the parameter ``stat_date`` is not a date, contradicts the run's interval, or is a
         day that the table cannot hold; a retry cannot help.
