@@ -27,16 +27,14 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import DAG
 
+from maxy.assembly import enabled_loops
 from maxy.dag_defaults import DEFAULT_ARGS, Tag
-from maxy.loops.registry import BUILT_IN, enabled_loops
 from maxy.operators.realtime import RealtimeLoopOperator
-from maxy.settings import realtime_settings, row_rules, statistics_timezone
+from maxy.settings import statistics_timezone
 
 timezone = statistics_timezone()
-realtime = realtime_settings()
-duration = timedelta(minutes=realtime.deadline_minutes)
 
-for loop in enabled_loops(realtime, BUILT_IN, row_rules()):
+for loop in enabled_loops():
     with DAG(
         dag_id=f"realtime_{loop.name}",
         description=loop.description.partition("\n")[0],
@@ -52,7 +50,7 @@ for loop in enabled_loops(realtime, BUILT_IN, row_rules()):
             task_id="run_loop",
             loop=loop.path,
             settings=loop.settings.to_json(),
-            duration=duration,
+            duration=loop.duration,
             # Airflow does not count the time a task is deferred so far; if it did, an hour would end the loop.
-            execution_timeout=duration + timedelta(hours=1),
+            execution_timeout=loop.duration + timedelta(hours=1),
         )

@@ -16,7 +16,8 @@ from fastapi import FastAPI
 
 from maxy.loops.health import HealthLimits
 from maxy.loops.options import RealtimeSettings
-from maxy.loops.registry import BUILT_IN, enabled_loops
+from maxy.loops.registry import enabled_loops
+from maxy.statistics.live_loops import LIVE_LOOPS
 from maxy.statistics.web.sources import PageSettings, Sources
 from tests.realtime_support import PREFIX
 
@@ -74,8 +75,8 @@ def page_settings(timezone: str = "UTC", **realtime: Any) -> PageSettings:
 
     :param realtime: what ``maxy_realtime`` says.
     """
-    parsed = RealtimeSettings.parse(json.dumps(realtime), where="test", built_in=BUILT_IN)
-    return PageSettings(ZoneInfo(timezone), PREFIX, tuple(enabled_loops(parsed, BUILT_IN)), LIMITS)
+    parsed = RealtimeSettings.parse(json.dumps(realtime), where="test", built_in=LIVE_LOOPS)
+    return PageSettings(ZoneInfo(timezone), PREFIX, tuple(enabled_loops(parsed, LIVE_LOOPS)), LIMITS)
 
 
 def unreachable_sources(clock: Clock) -> Sources:

@@ -1,3 +1,3 @@
-"""Statistics of mobile and web applications: computed in ClickHouse, cached in Valkey, scheduled by Apache Airflow."""
+"""Data families on Apache Airflow, ClickHouse, Valkey and PostgreSQL; statistics of applications is the first."""
 
 __version__ = "0.1.0"

@@ -14,7 +14,8 @@ SQL_DIRECTORY_VARIABLE = "MAXY_SQL_DIRECTORY"
 
 
 def find_sql_directory(plugins: Path, environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the folder of the SQL files: the one that is named, else include/sql beside plugins/, else below it.
+    """Return the folder of the SQL files: the one that is named, else include/sql beside plugins/, below it, or inside
+    of the package, where ``pip install`` puts it.
 
     :param plugins: Airflow's plugins folder. Some deployments take nothing but that one and dags/.
     :raises FileNotFoundError: there is none; the text says where it was looked for.
@@ -23,12 +24,12 @@ def find_sql_directory(plugins: Path, environment: Mapping[str, str] = os.enviro
         if not Path(named).is_dir():
             raise FileNotFoundError(f"{SQL_DIRECTORY_VARIABLE}={named}: there is no such folder")
         return Path(named).resolve()
-    places = (plugins.parent / "include" / "sql", plugins / "include" / "sql")
+    places = [folder / "include" / "sql" for folder in (plugins.parent, plugins, plugins / "maxy")]
     for place in places:
         if place.is_dir():
             return place
     raise FileNotFoundError(
-        f"the package's SQL files are neither in {places[0]} nor in {places[1]}: copy include/ there, or set"
+        f"the package's SQL files are in none of {', '.join(map(str, places))}: copy include/ there, or set"
         f" {SQL_DIRECTORY_VARIABLE} to the folder that has them"
     )
 

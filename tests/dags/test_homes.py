@@ -92,7 +92,7 @@ def test_the_folder_beside_plugins_comes_first_and_a_named_one_before_it(tmp_pat
 
 
 def test_missing_sql_is_said_with_the_places_and_the_variable(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"neither in .*include/sql nor in .*plugins/include/sql.* MAXY_SQL_D"):
+    with pytest.raises(FileNotFoundError, match=r"in none of .*include/sql, .*plugins/include/sql, .* MAXY_SQL_D"):
         find_sql_directory(tmp_path / "plugins", {})
     with pytest.raises(FileNotFoundError, match="MAXY_SQL_DIRECTORY=/no/such: there is no such folder"):
         find_sql_directory(tmp_path / "plugins", {"MAXY_SQL_DIRECTORY": "/no/such"})

@@ -15,9 +15,9 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 
 from maxy.dag_defaults import DEFAULT_ARGS, Tag
-from maxy.loops.registry import BUILT_IN
 from maxy.paths import SQL_DIRECTORY
 from maxy.run_parameters import check_run_parameters
+from maxy.statistics.live_loops import LIVE_LOOPS
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DAG_FILES = sorted((ROOT / "dags").glob("*.py"))
 # A file may hold a family of alike DAGs, <file>_<member>; any other DAG bears its file's name. So the ids are known
 # before anything is parsed.
-FAMILIES = {"realtime": tuple(BUILT_IN)}
+FAMILIES = {"realtime": tuple(LIVE_LOOPS)}
 DAG_IDS = sorted(
     f"{path.stem}_{member}" if member else path.stem for path in DAG_FILES for member in FAMILIES.get(path.stem, ("",))
 )

@@ -15,12 +15,12 @@ from airflow.dag_processing.dagbag import DagBag
 from maxy.loops.hash_loop import HashLoop
 from maxy.loops.loop import Loop, TickResult
 from maxy.loops.options import COMMON_OPTIONS, LoopSettings
-from maxy.loops.registry import BUILT_IN, loop_class
+from maxy.loops.registry import loop_class
+from maxy.statistics.live.watch import Watch
+from maxy.statistics.live_loops import LIVE_LOOPS
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow.sdk import DAG
 
     from maxy.loops.loop import Tick
@@ -52,8 +52,8 @@ class Halfway(HashLoop):
     period_seconds = 7.0
 
 
-class Watching(Orders):
-    options: ClassVar[Mapping[str, Any]] = loop_class(BUILT_IN["watch"]).options
+class Watching(Watch):
+    name: ClassVar[str] = "orders"
 
 
 def parse(monkeypatch: pytest.MonkeyPatch, settings: Any) -> DagBag:
@@ -95,7 +95,7 @@ def test_by_default_there_are_the_five_loops_and_the_watch(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("empty", ["", "  ", "{}"])
 def test_an_empty_variable_means_the_defaults(monkeypatch: pytest.MonkeyPatch, empty: str) -> None:
-    assert len(dags(monkeypatch, empty)) == len(BUILT_IN)
+    assert len(dags(monkeypatch, empty)) == len(LIVE_LOOPS)
 
 
 def test_one_run_after_the_other_and_never_two(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ def test_each_dag_is_documented_by_its_loop_and_by_the_triage_notes(monkeypatch:
     found = dags(monkeypatch, {})
     descriptions = {dag.doc_md.split("\n\n")[0] for dag in found.values()}
     assert len(descriptions) == len(found)
-    for name, path in BUILT_IN.items():
+    for name, path in LIVE_LOOPS.items():
         doc = found[f"realtime_{name}"].doc_md
         assert doc.startswith((loop_class(path).__doc__ or "?").split("\n")[0])
         assert "**Triage**" in doc
@@ -129,13 +129,13 @@ def test_settings_reach_the_operators(monkeypatch: pytest.MonkeyPatch) -> None:
         },
     )
     meter, watch, device = (operator(found[f"realtime_{name}"]) for name in ("log_meter", "watch", "device"))
-    assert (meter.loop, meter.duration) == (BUILT_IN["log_meter"], timedelta(minutes=90))
+    assert (meter.loop, meter.duration) == (LIVE_LOOPS["log_meter"], timedelta(minutes=90))
     assert meter.settings["period_seconds"] == 2.0
     assert meter.settings["lateness_seconds"] == 20.0
     assert meter.settings["log_values"] is False
     assert (watch.settings["watched"], watch.settings["failures"]) == (["log_meter"], 5)
     # The others have their defaults, every one of them spelled out.
-    assert device.settings.keys() == {"period_seconds", *COMMON_OPTIONS, *loop_class(BUILT_IN["device"]).options}
+    assert device.settings.keys() == {"period_seconds", *COMMON_OPTIONS, *loop_class(LIVE_LOOPS["device"]).options}
     assert device.settings["log_values"] is True
 
 
@@ -169,13 +169,13 @@ def test_without_any_enabled_loop_there_is_no_dag_and_no_error(monkeypatch: pyte
 
 def test_by_default_the_watch_watches_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = operator(dags(monkeypatch, {"own_loops": {"orders": OWN}})["realtime_watch"])
-    assert sorted(watch.settings["watched"]) == sorted([*(BUILT_IN.keys() - {"watch"}), "orders"])
+    assert sorted(watch.settings["watched"]) == sorted([*(LIVE_LOOPS.keys() - {"watch"}), "orders"])
 
 
 def test_a_loop_of_ones_own_gets_a_dag_with_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     found = dags(monkeypatch, {"own_loops": {"orders": OWN}, "loops": {"orders": {"max_threads": 1}}})
     own = found["realtime_orders"]
-    assert len(found) == len(BUILT_IN) + 1
+    assert len(found) == len(LIVE_LOOPS) + 1
     assert own.doc_md.startswith("Counts orders.")
     assert (operator(own).loop, operator(own).settings["period_seconds"]) == (OWN, 7.0)
     assert operator(own).settings["max_threads"] == 1
@@ -295,9 +295,9 @@ def test_a_wrong_value_is_an_import_error_that_names_the_setting(
     assert f"Airflow variable {words}" in error.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize("name", sorted(BUILT_IN))
+@pytest.mark.parametrize("name", sorted(LIVE_LOOPS))
 def test_every_option_of_every_loop_refuses_what_it_is_not(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    for option in loop_class(BUILT_IN[name]).options:
+    for option in loop_class(LIVE_LOOPS[name]).options:
         bag = parse(monkeypatch, {"loops": {name: {option: {"no": "option takes an object"}}}})
         (error,) = bag.import_errors.values()
         assert f"maxy_realtime.loops.{name}.{option}: " in error

@@ -13,7 +13,7 @@ import pytest
 
 from maxy import testing
 from maxy.loops.options import RealtimeSettings
-from maxy.loops.registry import BUILT_IN
+from maxy.statistics.live_loops import LIVE_LOOPS
 from tests.conftest import ROOT
 from tests.docs.blocks import blocks, pages
 
@@ -55,9 +55,9 @@ def test_code_on_a_page_is_part_of_an_example(block: Block) -> None:
 
 @pytest.mark.parametrize("block", blocks("docs/how-to-live-loops.md", "json"), ids=str)
 def test_settings_on_the_page_are_accepted(block: Block) -> None:
-    settings = RealtimeSettings.parse(block.text, where="the page", built_in=BUILT_IN)
+    settings = RealtimeSettings.parse(block.text, where="the page", built_in=LIVE_LOOPS)
     given = json.loads(block.text)
-    assert set(given.get("loops", {})) <= set(settings.names(BUILT_IN))
+    assert set(given.get("loops", {})) <= set(settings.names(LIVE_LOOPS))
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -22,9 +22,11 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from maxy.hooks import environment as hook_environment
-from maxy.loops.registry import BUILT_IN, enabled_loops
+from maxy.loops.registry import enabled_loops
 from maxy.paths import SQL_DIRECTORY
-from maxy.settings import DEFAULT_VALKEY_PREFIX, realtime_settings
+from maxy.settings import DEFAULT_VALKEY_PREFIX
+from maxy.statistics.live_loops import LIVE_LOOPS
+from maxy.statistics.settings import realtime_settings
 from scripts import apply_airflow_settings, clean_airflow, migrate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -588,7 +590,7 @@ def test_settings_of_the_live_loops_that_are_given_or_shown_are_accepted(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_VAR_MAXY_REALTIME", value)
     settings = realtime_settings()
-    assert [loop.name for loop in enabled_loops(settings, BUILT_IN)] == list(settings.names(BUILT_IN))
+    assert [loop.name for loop in enabled_loops(settings, LIVE_LOOPS)] == list(settings.names(LIVE_LOOPS))
 
 
 def test_init_gets_the_settings_of_the_migrations() -> None:

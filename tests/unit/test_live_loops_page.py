@@ -12,11 +12,12 @@ import pytest
 
 from maxy.loops.hash_loop import UPDATED_AT, HashLoop
 from maxy.loops.options import COMMON_OPTIONS, Option, RealtimeSettings
-from maxy.loops.registry import BUILT_IN, loop_class
+from maxy.loops.registry import loop_class
 from maxy.loops.status import LoopStatus
 from maxy.statistics.live import scatter
 from maxy.statistics.live.log_meter import _FIELDS as LOG_METER_FIELDS
 from maxy.statistics.live.scatter.loop import _BANDS, ScatterLoop
+from maxy.statistics.live_loops import LIVE_LOOPS
 from maxy.statistics.row_rules import ROW_OPTIONS
 from maxy.valkey.scripts import read_script
 from tests.conftest import ROOT
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from maxy.loops.loop import Loop
 
 PAGE = (ROOT / "docs" / "how-to-live-loops.md").read_text(encoding="utf-8")
-LOOPS: Mapping[str, type[Loop]] = {name: loop_class(path) for name, path in BUILT_IN.items()}
+LOOPS: Mapping[str, type[Loop]] = {name: loop_class(path) for name, path in LIVE_LOOPS.items()}
 
 
 def settings_table() -> str:
@@ -79,7 +80,7 @@ def test_the_settings_shown_are_accepted() -> None:
     for given in shown:
         # The example of a loop of one's own is tried in tests/integration/realtime/test_own_loop.py.
         own = {name: "a.b" for name in given.get("own_loops", {})}
-        RealtimeSettings.parse(json.dumps({**given, "own_loops": own}), where="shown", built_in=BUILT_IN)
+        RealtimeSettings.parse(json.dumps({**given, "own_loops": own}), where="shown", built_in=LIVE_LOOPS)
 
 
 def test_every_dag_is_in_the_table_of_loops_with_its_period() -> None:

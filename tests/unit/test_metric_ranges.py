@@ -8,8 +8,8 @@ import math
 import pytest
 
 from maxy.loops.options import RealtimeSettings
-from maxy.loops.registry import BUILT_IN, enabled_loops
-from maxy.settings import max_name_length, metric_ranges, row_rules
+from maxy.loops.registry import enabled_loops
+from maxy.statistics.live_loops import LIVE_LOOPS
 from maxy.statistics.metric_ranges import (
     DEFAULT_RANGES,
     MetricRange,
@@ -17,6 +17,7 @@ from maxy.statistics.metric_ranges import (
     parse_metric_ranges,
     to_json,
 )
+from maxy.statistics.settings import max_name_length, metric_ranges, row_rules
 from tests.oracle import PLAUSIBLE
 
 VARIABLE = "AIRFLOW_VAR_MAXY_METRIC_RANGES"
@@ -83,7 +84,7 @@ def test_the_length_of_names(monkeypatch: pytest.MonkeyPatch, text: str, length:
 def test_all_loops_that_read_phones_rows_get_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, '{"lcp": [1, 60000]}')
     monkeypatch.setenv("AIRFLOW_VAR_MAXY_MAX_NAME_LENGTH", "64")
-    loops = {loop.name: loop.settings.values for loop in enabled_loops(RealtimeSettings(), BUILT_IN, row_rules())}
+    loops = {loop.name: loop.settings.values for loop in enabled_loops(RealtimeSettings(), LIVE_LOOPS, row_rules())}
     assert {name for name, values in loops.items() if values.get("max_name_length") == 64} == loops.keys() - {"watch"}
     assert {name for name, values in loops.items() if values.get("metric_ranges", {}).get("lcp") == [1, 60_000]} == {
         "device",
@@ -99,7 +100,7 @@ def test_a_loop_cannot_have_rules_of_its_own(option: str) -> None:
     with pytest.raises(
         ValueError, match=rf"maxy_realtime\.loops\.page\.{option}: .* the variable maxy_{option} sets it"
     ):
-        list(enabled_loops(settings, BUILT_IN, row_rules()))
+        list(enabled_loops(settings, LIVE_LOOPS, row_rules()))
 
 
 def test_a_text_without_anything_is_the_defaults() -> None:

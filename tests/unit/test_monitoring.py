@@ -14,10 +14,11 @@ import pytest
 import yaml
 
 from maxy import service_checks
-from maxy.loops.registry import BUILT_IN, loop_class
+from maxy.loops.registry import loop_class
 from maxy.loops.status import LoopStatus
 from maxy.statistics import daily_metrics
 from maxy.statistics.live.service_observer import CHECKED_DAYS
+from maxy.statistics.live_loops import LIVE_LOOPS
 from maxy.triggers import announcer
 from tests.conftest import ROOT
 
@@ -156,12 +157,12 @@ def test_every_expression_is_of_all_processes(expression: str) -> None:
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_loops_that_are_named_exist(expression: str) -> None:
     for names in re.findall(r'loop=~?"([^"]+)"', expression):
-        assert set(names.split("|")) <= set(BUILT_IN)
+        assert set(names.split("|")) <= set(LIVE_LOOPS)
 
 
 def test_limits_of_the_alerts_fit_the_periods_of_the_loops() -> None:
-    watch = loop_class(BUILT_IN["watch"]).options
-    periods = {name: loop_class(path).period_seconds for name, path in BUILT_IN.items() if name != "watch"}
+    watch = loop_class(LIVE_LOOPS["watch"]).options
+    periods = {name: loop_class(path).period_seconds for name, path in LIVE_LOOPS.items() if name != "watch"}
     (stale,) = re.findall(r"> (\d+)$", rule("MaxyLoopStale")["expr"])
     assert int(stale) > max(watch["stale_periods"].default * period for period in periods.values())
     late = re.findall(r'loop=~"(\S+?)"}\) > (\d+)', rule("MaxyLoopLate")["expr"])

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from maxy.loops.options import COMMON_OPTIONS, LoopSettings, Option, RealtimeSettings, positive_int
-from maxy.loops.registry import BUILT_IN as EVERY_LOOP
 from maxy.loops.registry import enabled_loops, loop_class
 from maxy.statistics.live.log_meter import LogMeter
+from maxy.statistics.live_loops import LIVE_LOOPS as EVERY_LOOP
 from maxy.statistics.row_rules import ROW_OPTIONS
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from maxy.instants import utc_iso
 from maxy.loops import contract
 from maxy.loops.loop import Loop, TickResult, is_loop_key
 from maxy.loops.options import Option, Rule, number_from
+from maxy.loops.out_of_range_log import OutOfRangeLog
 from maxy.loops.tick_writer import HashGroup, TickWriter
-from maxy.statistics.row_rules import OutOfRangeLog
 from maxy.text import decoded
 from maxy.valkey.keys import KeyTemplate
 from maxy.valkey.own_keys import read_own

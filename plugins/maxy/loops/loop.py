@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from maxy.loops.loop_log import LoopLog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from contextlib import AsyncExitStack
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
     from redis.asyncio import Redis
 
     from maxy.clickhouse.client import ClickHouseReader
+    from maxy.loops.observer import Observer
     from maxy.loops.options import LoopSettings, Option, Rule
     from maxy.valkey.lease import Lease
 
@@ -25,6 +27,12 @@ class Announcer(Protocol):
 
     def gauge(self, name: str, value: float, loop: str) -> None:
         """Set a metric of a loop."""
+
+    def service_gauge(self, name: str, value: float, **tags: str) -> None:
+        """Set a metric of what the loops stand on.
+
+        :param tags: which of several it is of, such as ``disk``.
+        """
 
     async def alert(self, loop: str, message: str, *, cleared: bool) -> None:
         """Tell people of an incident of a loop, or of its end.
@@ -118,6 +126,25 @@ class Loop(ABC):
 
     def reset(self) -> None:  # noqa: B027 - a loop that remembers nothing has nothing to forget
         """Forget what was remembered of former ticks: another copy may have written since."""
+
+    @classmethod
+    def complete_settings(cls, given: Mapping[str, Any], *, others: Sequence[str], where: str) -> Mapping[str, Any]:
+        """Return the loop's settings as they were given, with what depends on which other loops there are.
+
+        :param given: not checked yet.
+        :param others: names of the other enabled loops, of all families.
+        :param where: the settings' place, for errors.
+        :raises ValueError: naming the setting, if it does not fit the other loops.
+        """
+        return given
+
+    async def observer(self, observer: Observer, resources: AsyncExitStack) -> Observer:
+        """Return who is told about this loop's ticks.
+
+        :param observer: who is told anyway.
+        :param resources: ends what an observer of this loop's own must end, before the clients are closed.
+        """
+        return observer
 
     def own_key(self, part: str) -> str:
         """Return a private key of this loop, such as ``{prefix}:loop:<name>:state``."""

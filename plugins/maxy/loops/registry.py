@@ -1,33 +1,22 @@
-"""The package's own live loops, and how any loop is found by its import path."""
+"""Which live loops are to run, and how any loop is found by its import path."""
 
 from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from maxy.loops.loop import Loop
-from maxy.loops.options import LoopSettings, names
-from maxy.statistics.row_rules import ROW_OPTIONS
+from maxy.loops.options import LoopSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from maxy.loops.options import RealtimeSettings
 
-#: Import path of the class by name.
-BUILT_IN: Mapping[str, str] = {
-    "log_meter": "maxy.statistics.live.log_meter.LogMeter",
-    "loading_time": "maxy.statistics.live.loading_time.LoadingTime",
-    "response_time": "maxy.statistics.live.response_time.ResponseTime",
-    "device": "maxy.statistics.live.device.Device",
-    "page": "maxy.statistics.live.page.Page",
-    "watch": "maxy.loops.watch.Watch",
-}
-
 _MUST_HAVE = ("name", "period_seconds")
-_WATCHED = "watched"
 
 
 def loop_class(path: str) -> type[Loop]:
@@ -58,70 +47,63 @@ class EnabledLoop:
     :param path: import path of its class.
     :param description: what the class says of itself, Markdown.
     :param settings: checked, with its defaults filled in.
+    :param duration: of a run, until the next one takes over.
     """
 
     name: str
     path: str
     description: str
     settings: LoopSettings
+    duration: timedelta
 
 
 def enabled_loops(
-    realtime: RealtimeSettings, built_in: Mapping[str, str], row_rules: Mapping[str, Any] | None = None
+    realtime: RealtimeSettings,
+    built_in: Mapping[str, str],
+    shared_options: Mapping[str, Any] | None = None,
+    *,
+    others: Sequence[str] = (),
 ) -> Iterator[EnabledLoop]:
-    """Yield the loops that the settings enable.
+    """Yield the loops of a family that the settings enable.
 
-    :param row_rules: values of ``maxy.statistics.row_rules.ROW_OPTIONS``, for each loop that has these options.
+    :param realtime: the settings of the family's loops.
+    :param built_in: the family's own loops: import path of the class by name.
+    :param shared_options: values of options that variables of their own set for all loops that have them.
+    :param others: names of the enabled loops of other families.
     :raises ValueError: naming the setting that is wrong, or a class that is not there.
     """
     enabled = realtime.names(built_in)
+    shared = shared_options or {}
     for name, path in enabled.items():
         found = _loop_class(name, path, realtime)
         where = f"{realtime.where}.loops.{name}"
         given = dict(realtime.loops.get(name, {}))
-        own_rules = sorted(given.keys() & ROW_OPTIONS.keys())
-        if own_rules:
+        if own := sorted(given.keys() & shared.keys()):
             # Live figures that leave out other rows than the daily ones would be figures of something else.
             raise ValueError(
-                f"{where}.{own_rules[0]}: this is no setting of one loop;"
-                f" the variable maxy_{own_rules[0]} sets it for all"
+                f"{where}.{own[0]}: this is no setting of one loop; the variable maxy_{own[0]} sets it for all"
             )
-        given |= {option: value for option, value in (row_rules or {}).items() if option in found.options}
-        others = [other for other in enabled if other != name]
-        if _WATCHED in found.options:
-            given.setdefault(_WATCHED, others)
+        given |= {option: value for option, value in shared.items() if option in found.options}
+        rest = [other for other in enabled if other != name]
         settings = LoopSettings.from_json(
-            given, options=found.options, period_seconds=found.period_seconds, where=where, rules=found.rules
+            found.complete_settings(given, others=[*rest, *others], where=where),
+            options=found.options,
+            period_seconds=found.period_seconds,
+            where=where,
+            rules=found.rules,
         )
         if realtime.deadline_minutes * 60 < 2 * settings.period_seconds:
             raise ValueError(
                 f"{realtime.where}.deadline_minutes ({realtime.deadline_minutes:g}) and {where}.period_seconds"
                 f" ({settings.period_seconds:g}) do not go together: a run must last for two ticks"
             )
-        if _WATCHED in found.options and (unknown := set(settings[_WATCHED]) - set(others)):
-            # It would be reported as a loop that never ticks.
-            raise ValueError(
-                f"{where}.{_WATCHED}: {', '.join(sorted(unknown))} is not one of the other enabled loops: "
-                f"{', '.join(others)}"
-            )
-        yield EnabledLoop(name, path, inspect.cleandoc(found.__doc__ or ""), settings)
-
-
-def watched_loops(realtime: RealtimeSettings, built_in: Mapping[str, str], watch: str) -> list[str]:
-    """Return the names of the loops that a watch looks at; no class is imported.
-
-    :param watch: the watch's own name.
-    :raises ValueError: naming the setting that is wrong.
-    """
-    others = [name for name in realtime.names(built_in) if name != watch]
-    given = realtime.loops.get(watch, {}).get(_WATCHED)
-    if given is None:
-        return others
-    try:
-        wanted = names(given)
-    except ValueError as error:
-        raise ValueError(f"{realtime.where}.loops.{watch}.{_WATCHED}: {given!r} is not {error}") from None
-    return [name for name in others if name in wanted]
+        yield EnabledLoop(
+            name,
+            path,
+            inspect.cleandoc(found.__doc__ or ""),
+            settings,
+            timedelta(minutes=realtime.deadline_minutes),
+        )
 
 
 def _loop_class(name: str, path: str, realtime: RealtimeSettings) -> type[Loop]:

@@ -8,7 +8,7 @@ import logging
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from maxy.clock import Clock
     from maxy.loops.loop import Loop
+    from maxy.loops.observer import Observer
     from maxy.loops.thread_use import HeldUp
     from maxy.valkey.lease import Lease
 
@@ -37,13 +38,6 @@ _BLOCKED_SECONDS = 60.0
 
 class TickTookTooLong(Exception):
     """A tick was cut off at its limit."""
-
-
-class Observer(Protocol):
-    """Is told about ticks, such as for metrics. Must not wait; what it raises is logged and changes nothing."""
-
-    def ticked(self, status: LoopStatus) -> None:
-        """Hear of a tick of this copy, good (``consecutive_failures`` is 0) or not."""
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,16 @@ from maxy.loops.tick_writer import TickWriter
 from maxy.valkey.own_keys import read_own
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from contextlib import AsyncExitStack
     from datetime import datetime
 
     from maxy.loops.loop import Announcer, LoopEnvironment, Tick
-    from maxy.loops.runner import Observer
+    from maxy.loops.observer import Observer
 
 _log = logging.getLogger(__name__)
 
+_WATCHED = "watched"
 _EXPIRE_MS = 30 * 86_400_000
 _ASK_SECONDS = 10.0
 
@@ -70,7 +72,7 @@ class Watch(Loop):
     name = "watch"
     period_seconds = 60.0
     options: ClassVar[Mapping[str, Option]] = {
-        "watched": Option([], names, "names of the loops; by default all enabled ones"),
+        _WATCHED: Option([], names, "names of the loops; by default all enabled ones"),
         "stale_periods": Option(4.0, number_from(1.5, 10_000), "periods without a good tick"),
         "stale_seconds": Option(30.0, number_from(0, 604_800), "seconds without a good tick, at the least"),
         "failures": Option(3, int_from(1, 10_000), "failed ticks in a row"),
@@ -80,13 +82,35 @@ class Watch(Loop):
         ),
     }
 
+    @classmethod
+    def complete_settings(cls, given: Mapping[str, Any], *, others: Sequence[str], where: str) -> Mapping[str, Any]:
+        """Watch all other loops unless some are named.
+
+        :raises ValueError: for a name that is none of theirs.
+        """
+        watched = watched_loops(given, others, where=where)
+        if unknown := set(given.get(_WATCHED) or ()) - set(watched):
+            # It would be reported as a loop that never ticks.
+            raise ValueError(
+                f"{where}.{_WATCHED}: {', '.join(sorted(unknown))} is not one of the other enabled loops: "
+                f"{', '.join(others)}"
+            )
+        return {**given, _WATCHED: given.get(_WATCHED) or watched}
+
+    async def observer(self, observer: Observer, resources: AsyncExitStack) -> Observer:
+        """Have somebody watch the watch."""
+        announcer = self.environment.announcer
+        if announcer is None:
+            return observer
+        return WatchObserver(announcer, self.name, self.environment.settings["failures"], observer)
+
     def __init__(self, environment: LoopEnvironment) -> None:
         super().__init__(environment)
         self._limits = HealthLimits.from_settings(environment.settings)
         self._incidents_key = self.own_key("incidents")
         self._writer = TickWriter(environment.lease, self.own_key("keys"))
         self._incidents: dict[str, _Incident] | None = None
-        self._watched = list(environment.settings["watched"])
+        self._watched = list(environment.settings[_WATCHED])
         # When this copy first looked at each loop.
         self._known_since: dict[str, datetime] = {}
 
@@ -210,6 +234,24 @@ class Watch(Loop):
 
     async def _alert(self, name: str, incident: _Incident) -> bool:
         return await _alert(self.environment.announcer, name, incident)
+
+
+def watched_loops(given: Mapping[str, Any], others: Sequence[str], *, where: str) -> list[str]:
+    """Return the names of the loops that a watch looks at.
+
+    :param given: the settings of the watch, not checked yet.
+    :param others: names of the enabled loops but the watch.
+    :param where: the settings' place, for errors.
+    :raises ValueError: if what is set are no names.
+    """
+    wanted = given.get(_WATCHED)
+    if wanted is None:
+        return list(others)
+    try:
+        named = names(wanted)
+    except ValueError as error:
+        raise ValueError(f"{where}.{_WATCHED}: {wanted!r} is not {error}") from None
+    return [name for name in others if name in named]
 
 
 class WatchObserver:

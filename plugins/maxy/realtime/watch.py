@@ -1,6 +1,6 @@
-"""The former name of :mod:`maxy.loops.watch`."""
+"""The former name of :mod:`maxy.statistics.live.watch`."""
 
 from maxy._moved import warn_moved
-from maxy.loops.watch import *  # noqa: F403 - for type checkers
+from maxy.statistics.live.watch import *  # noqa: F403 - for type checkers
 
-warn_moved(__name__, "maxy.loops.watch")
+warn_moved(__name__, "maxy.statistics.live.watch")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from maxy.settings import max_name_length, metric_ranges, statistics_timezone, valkey_prefix
+from maxy.settings import statistics_timezone, valkey_prefix
+from maxy.statistics.settings import max_name_length, metric_ranges
 from maxy.statistics.statistics_day import statistics_day_of_run
 
 if TYPE_CHECKING:

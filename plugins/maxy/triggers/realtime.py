@@ -15,16 +15,14 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from maxy.clickhouse.client import ClickHouseReader
 from maxy.clock import SystemClock
+from maxy.families import loops_to_watch
 from maxy.hooks.asynchronous import clickhouse_address, valkey_client
 from maxy.hooks.environment import CLICKHOUSE_HTTP_CONN_ID, VALKEY_CONN_ID
 from maxy.loops.loop import LoopEnvironment, loop_key
 from maxy.loops.options import LoopSettings
-from maxy.loops.registry import BUILT_IN, loop_class, watched_loops
+from maxy.loops.registry import loop_class
 from maxy.loops.runner import LoopRunner
 from maxy.loops.thread_use import SYSTEM_STOPWATCH, StepTimer
-from maxy.loops.watch import Watch, WatchObserver
-from maxy.settings import DEFAULT_DAILY_CACHE_DAYS, daily_cache_days, realtime_settings
-from maxy.statistics.live.service_observer import ServiceObserver
 from maxy.triggers.announcer import AirflowAnnouncer
 from maxy.valkey.lease import Lease
 
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from maxy.loops.loop import Loop
-    from maxy.loops.runner import Observer
 
 STATUS_DEADLINE = "deadline"
 
@@ -123,18 +120,11 @@ class RealtimeLoopTrigger(BaseTrigger):
                 settings,
                 announcer,
                 # Airflow's variables may come from its database, which blocks.
-                watched_loops=partial(asyncio.to_thread, _watched_loops, found.name),
+                watched_loops=partial(asyncio.to_thread, loops_to_watch, found.name),
             )
             steps = StepTimer(found.name, SYSTEM_STOPWATCH)
             loop: Loop = steps.call(partial(found, environment))
-            observer: Observer = announcer.observer(found.name)
-            if isinstance(loop, Watch):
-                observer = WatchObserver(announcer, found.name, settings["failures"], observer)
-                service = ServiceObserver(
-                    announcer, environment, observer, SystemClock(), cache_days=await _cache_days()
-                )
-                clients.push_async_callback(service.close)
-                observer = service
+            observer = await loop.observer(announcer.observer(found.name), clients)
             summary = await LoopRunner(
                 loop,
                 clock=SystemClock(),
@@ -146,20 +136,6 @@ class RealtimeLoopTrigger(BaseTrigger):
             ).run()
         event = {"status": STATUS_DEADLINE, "ticks": summary.ticks, "failures": summary.failures}
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
-
-
-def _watched_loops(watch: str) -> list[str]:
-    """Return the names of the loops that the settings of this moment have watched."""
-    return watched_loops(realtime_settings(), BUILT_IN, watch)
-
-
-async def _cache_days() -> int:
-    """Return how long Valkey keeps a day; the default where the setting is wrong, which the daily job tells."""
-    try:
-        # Airflow's variables may come from its database, which blocks.
-        return await asyncio.to_thread(daily_cache_days)
-    except ValueError:
-        return DEFAULT_DAILY_CACHE_DAYS
 
 
 def _statement_settings(settings: LoopSettings) -> dict[str, Any]:

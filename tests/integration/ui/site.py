@@ -16,10 +16,11 @@ from redis.backoff import NoBackoff
 from maxy.clickhouse.client import ClickHouseAddress
 from maxy.instants import utc_iso
 from maxy.loops.loop import loop_key
-from maxy.loops.registry import BUILT_IN, loop_class
+from maxy.loops.registry import loop_class
 from maxy.loops.status import LoopStatus
 from maxy.statistics.live.device import Device
 from maxy.statistics.live.page import Page
+from maxy.statistics.live_loops import LIVE_LOOPS
 from maxy.statistics.web.live_store import SCATTERS
 from maxy.statistics.web.models import DEVICE_METRICS, PAGE_METRICS
 from maxy.statistics.web.sources import Sources
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 #: Package, server type and system.
 Triple = tuple[str, int, str]
 DATABASE = "ui"
-PERIODS = {name: loop_class(path).period_seconds for name, path in BUILT_IN.items()}
+PERIODS = {name: loop_class(path).period_seconds for name, path in LIVE_LOOPS.items()}
 
 
 @dataclass
@@ -139,7 +140,7 @@ def key_of(kind: str, values: Iterable[object]) -> str:
 
     :param kind: ``device``, ``page``, ``log_meter`` or a scatter.
     """
-    found = loop_class(BUILT_IN[kind])
+    found = loop_class(LIVE_LOOPS[kind])
     template = KeyTemplate(found.key_template, prefix=f"{PREFIX}:", reserved=getattr(found, "reserved", ()))
     return next(template.keys([[str(value)] for value in values]))
 
@@ -166,7 +167,7 @@ class Loops:
 
     def all_ticked(self, at: datetime) -> None:
         """Leave the status of every loop."""
-        for name in BUILT_IN:
+        for name in LIVE_LOOPS:
             self.ticked(name, at)
 
     def figures(self, loop: str, triple: Triple, at: datetime, **figures: Any) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from maxy.loops.loop import loop_key
-from maxy.loops.registry import BUILT_IN
+from maxy.statistics.live_loops import LIVE_LOOPS
 from tests.integration.ui.listener import LivePage, listening
 from tests.integration.ui.site import SCATTER_NAMES, Loops, Site, key_of
 from tests.realtime_support import PREFIX, TYPES, FakeClock, spoil
@@ -67,7 +67,7 @@ async def heard(running: Site) -> LivePage:
         return page
 
 
-@pytest.mark.parametrize(("name", "kind"), [*zip(BUILT_IN, cycle(NO_HASH), strict=False)])
+@pytest.mark.parametrize(("name", "kind"), [*zip(LIVE_LOOPS, cycle(NO_HASH), strict=False)])
 def test_a_status_of_another_type_is_that_of_one_loop(
     name: str, kind: str, tell: Any, full: Loops, valkey: Valkey
 ) -> None:
@@ -77,7 +77,7 @@ def test_a_status_of_another_type_is_that_of_one_loop(
         health = await running.ask("health")
         assert (health["valkey"]["is_reachable"], health["valkey"]["error"]) == (True, None)
         states = {loop["name"]: loop["state"] for loop in health["loops"]}
-        assert states == {**dict.fromkeys(BUILT_IN, "ok"), name: "never"}
+        assert states == {**dict.fromkeys(LIVE_LOOPS, "ok"), name: "never"}
         pieces = running.hub.listen(TRIPLE, seconds=900)
         page = LivePage()
         while not page.knows_all():

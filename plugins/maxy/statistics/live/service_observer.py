@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from maxy.clock import Clock
     from maxy.loops.loop import LoopEnvironment
-    from maxy.loops.runner import Observer
+    from maxy.loops.observer import Observer
     from maxy.loops.status import LoopStatus
 
 _log = logging.getLogger(__name__)

@@ -19,17 +19,17 @@ from maxy.hooks.asynchronous import clickhouse_address, valkey_client
 from maxy.hooks.environment import CLICKHOUSE_HTTP_CONN_ID, VALKEY_CONN_ID
 from maxy.loops.health import HealthLimits
 from maxy.loops.options import LoopSettings
-from maxy.loops.registry import BUILT_IN, EnabledLoop, enabled_loops
+from maxy.loops.registry import EnabledLoop, enabled_loops
 from maxy.loops.watch import Watch
-from maxy.settings import (
+from maxy.settings import statistics_timezone, valkey_prefix
+from maxy.statistics.live_loops import LIVE_LOOPS
+from maxy.statistics.settings import (
     DEFAULT_DAILY_CACHE_DAYS,
     DEFAULT_MAX_NAME_LENGTH,
     daily_cache_days,
     max_name_length,
     realtime_settings,
     row_rules,
-    statistics_timezone,
-    valkey_prefix,
 )
 from maxy.web.cache import SharedAnswers
 
@@ -199,7 +199,7 @@ async def _telling(source: str, failures: tuple[type[Exception], ...]) -> AsyncI
 
 def _page_settings() -> PageSettings:
     realtime = realtime_settings()
-    loops = tuple(enabled_loops(realtime, BUILT_IN, row_rules()))
+    loops = tuple(enabled_loops(realtime, LIVE_LOOPS, row_rules()))
     watch = next((loop.settings for loop in loops if loop.name == Watch.name), None)
     if watch is None:
         # The watch is switched off; its defaults still tell what is trouble.

@@ -14,9 +14,10 @@ from maxy.clickhouse.sql_files import read_statement
 from maxy.clock import from_ms, to_ms
 from maxy.loops.loop import Loop, TickResult
 from maxy.loops.options import Option, Rule, int_from, number_from
+from maxy.loops.out_of_range_log import OutOfRangeLog
 from maxy.statistics.live.scatter.point_writer import PointWriter
 from maxy.statistics.live.scatter.window_sample import Entries
-from maxy.statistics.row_rules import ROW_OPTIONS, OutOfRangeLog, row_structure
+from maxy.statistics.row_rules import ROW_OPTIONS, row_structure
 from maxy.valkey.keys import KeyTemplate
 
 if TYPE_CHECKING:

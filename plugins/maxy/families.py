@@ -1,0 +1,46 @@
+"""The one list of families, and how the parts that all families share get at them."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from maxy.loops.watch import watched_loops
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from maxy.family import Family, LiveLoops
+
+#: Import paths of the families. Paths, so that what is shared imports no family.
+FAMILIES = ("maxy.statistics.family.FAMILY",)
+
+
+@cache
+def load_families() -> tuple[Family, ...]:
+    """Return all families."""
+    found = []
+    for path in FAMILIES:
+        module, _, name = path.rpartition(".")
+        found.append(getattr(import_module(module), name))
+    return tuple(found)
+
+
+def families_with_loops() -> Iterator[LiveLoops]:
+    """Yield the live loops of each family that has some."""
+    yield from (family.loops for family in load_families() if family.loops is not None)
+
+
+def loops_to_watch(watch: str) -> list[str]:
+    """Return the names of the loops that a watch looks at, as the settings of all families say at this moment.
+
+    :param watch: its own name.
+    :raises ValueError: naming the setting that is wrong.
+    """
+    others = [name for loops in families_with_loops() for name in loops.enabled() if name != watch]
+    for loops in families_with_loops():
+        settings = loops.read_settings()
+        if watch in settings.names(loops.classes):
+            return watched_loops(settings.loops.get(watch, {}), others, where=f"{settings.where}.loops.{watch}")
+    return others

@@ -1,0 +1,47 @@
+"""What a family hands to the parts that all families share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from maxy.loops.options import RealtimeSettings
+
+
+@dataclass(frozen=True)
+class LiveLoops:
+    """The live loops of a family.
+
+    :param classes: import path of the class by name. Paths, so that the list costs no imports.
+    :param read_settings: returns what Airflow's variable says of them.
+    :param read_shared_options: returns the values of options that other variables set for all of them.
+    """
+
+    classes: Mapping[str, str]
+    read_settings: Callable[[], RealtimeSettings]
+    read_shared_options: Callable[[], Mapping[str, Any]] = field(default=dict)
+
+    def enabled(self) -> Mapping[str, str]:
+        """Return the loops that are to run: import path of the class by name. No class is imported.
+
+        :raises ValueError: naming the setting that is wrong.
+        """
+        return self.read_settings().names(self.classes)
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family.
+
+    :param name: of its folder.
+    :param loops: its live loops; None if it has none.
+    :param web: import path of its part of the pages and the API; None if it has none. A path, since Airflow's web
+        server alone needs what is there.
+    """
+
+    name: str
+    loops: LiveLoops | None = None
+    web: str | None = None

@@ -1,0 +1,9 @@
+"""The family of statistics, as the parts that all families share know it."""
+
+from __future__ import annotations
+
+from maxy.family import Family, LiveLoops
+from maxy.statistics.live_loops import LIVE_LOOPS
+from maxy.statistics.settings import realtime_settings, row_rules
+
+FAMILY = Family(name="statistics", loops=LiveLoops(LIVE_LOOPS, realtime_settings, row_rules))
