@@ -69,4 +69,4 @@ def blocks(page: str, *languages: str, under: str | None = None) -> list[Block]:
 def pages() -> list[Path]:
     """Return every page that users read: the README and what is below docs/, without the decisions."""
     below = [page for page in (ROOT / "docs").rglob("*.md") if "adr" not in page.parts]
-    return [ROOT / "README.md", *sorted(below)]
+    return [ROOT / "README.md", ROOT / "README.ko.md", *sorted(below)]
