@@ -18,6 +18,8 @@ or successful too.
   cannot be reached, or another copy holds the lease (`{prefix}:loop:<name>:lease`, gone 15 s after its holder).
 - `run_loop` fails: it was triggered with a `conf` (a loop takes no parameters), a connection is missing, or the
   settings do not fit the loop's class (a DAG of an older version). The next run starts by itself.
+- The DAG's description begins with *Refused*: its settings, or its class, are wrong, and the description says what. The
+  other loops run. Mend the variable; the next run starts by itself.
 - Figures stand still: see `last_error` of the hash; the loop goes on trying, and catches up by itself.
 """
 
@@ -27,30 +29,42 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import DAG
 
-from maxy.assembly import enabled_loops
+from maxy.assembly import live_loops
 from maxy.dag_defaults import DEFAULT_ARGS, Tag
-from maxy.operators.realtime import RealtimeLoopOperator
+from maxy.loops.registry import RefusedLoop
+from maxy.operators.realtime import RealtimeLoopOperator, RefusedLoopOperator
 from maxy.settings import statistics_timezone
 
 timezone = statistics_timezone()
 
-for loop in enabled_loops():
+for loop in live_loops():
     with DAG(
         dag_id=f"realtime_{loop.name}",
         description=loop.description.partition("\n")[0],
         doc_md=f"{loop.description}\n\n{__doc__}",
-        schedule="@continuous",
+        # One that cannot run would fail again and again.
+        schedule=None if isinstance(loop, RefusedLoop) else "@continuous",
         start_date=datetime(2020, 1, 1, tzinfo=timezone),
         catchup=False,
         max_active_runs=1,
         default_args=dict(DEFAULT_ARGS),
         tags=[Tag.DEVICE_STATISTIC, Tag.TIER_1, Tag.LIVE],
     ):
-        RealtimeLoopOperator(
-            task_id="run_loop",
-            loop=loop.path,
-            settings=loop.settings.to_json(),
-            duration=loop.duration,
-            # Airflow does not count the time a task is deferred so far; if it did, an hour would end the loop.
-            execution_timeout=loop.duration + timedelta(hours=1),
-        )
+        # Airflow does not count the time a task is deferred so far; if it did, an hour would end the loop.
+        limit = loop.duration + timedelta(hours=1)
+        if isinstance(loop, RefusedLoop):
+            RefusedLoopOperator(
+                task_id="run_loop",
+                loop=loop.path,
+                reason=loop.reason,
+                duration=loop.duration,
+                execution_timeout=limit,
+            )
+        else:
+            RealtimeLoopOperator(
+                task_id="run_loop",
+                loop=loop.path,
+                settings=loop.settings.to_json(),
+                duration=loop.duration,
+                execution_timeout=limit,
+            )

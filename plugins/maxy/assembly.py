@@ -5,27 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maxy.families import families_with_loops
-from maxy.loops import registry
+from maxy.loops.registry import enabled_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from maxy.loops.registry import EnabledLoop
+    from maxy.loops.registry import EnabledLoop, RefusedLoop
 
 
-def enabled_loops() -> Iterator[EnabledLoop]:
-    """Yield the live loops of all families that are to run.
+def live_loops() -> Iterator[EnabledLoop | RefusedLoop]:
+    """Yield the live loops of all families that are to run, and those that cannot.
 
-    :raises ValueError: naming the setting that is wrong, or a name that two families have for a loop.
+    :raises ValueError: naming the setting that is wrong where it is not one loop's, or a name that two families have
+        for a loop.
     """
     every = [(loops, loops.enabled()) for loops in families_with_loops()]
     names = [name for _, enabled in every for name in enabled]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"live loops: two families have a loop called {', '.join(twice)}")
     for loops, enabled in every:
-        yield from registry.enabled_loops(
+        refused: list[RefusedLoop] = []
+        yield from enabled_loops(
             loops.read_settings(),
             loops.classes,
             loops.read_shared_options(),
             others=[name for name in names if name not in enabled],
+            refuse=refused.append,
         )
+        yield from refused

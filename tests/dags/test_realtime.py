@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk.exceptions import AirflowFailException
 
 from maxy.loops.hash_loop import HashLoop
 from maxy.loops.loop import Loop, TickResult
@@ -185,7 +187,7 @@ def test_a_loop_of_ones_own_can_be_the_only_one(monkeypatch: pytest.MonkeyPatch)
     assert list(dags(monkeypatch, {"own_loops": {"orders": OWN}, "enabled": ["orders"]})) == ["realtime_orders"]
 
 
-WRONG = {
+WRONG_AS_A_WHOLE = {
     "no JSON": ("{", "maxy_realtime: not valid JSON"),
     "no object": ([], "maxy_realtime: expected a JSON object"),
     "unknown setting": ({"loop": {}}, "maxy_realtime: there is no setting loop"),
@@ -199,6 +201,15 @@ WRONG = {
     "settings of no loop": ({"loops": {"logmeter": {}}}, "maxy_realtime.loops: there is no setting logmeter"),
     "loops as list": ({"loops": []}, "maxy_realtime.loops: [] is not"),
     "a loop's settings as list": ({"loops": {"log_meter": []}}, "maxy_realtime.loops: {'log_meter': []} is not"),
+    "own loops as list": ({"own_loops": [OWN]}, "maxy_realtime.own_loops"),
+    "own loop of a bad name": ({"own_loops": {"My Orders": OWN}}, "maxy_realtime.own_loops"),
+    "own loop of a name that is taken": (
+        {"own_loops": {"page": OWN}},
+        "maxy_realtime.own_loops: page is the name of one of the package's loops",
+    ),
+}
+
+WRONG_FOR_ONE_LOOP = {
     "unknown option": (
         {"loops": {"log_meter": {"lateness": 1}}},
         "maxy_realtime.loops.log_meter: there is no setting lateness; there are",
@@ -247,12 +258,6 @@ WRONG = {
         {"loops": {"watch": {"watched": ["watch"]}}},
         "maxy_realtime.loops.watch.watched: watch is not one of the other enabled loops",
     ),
-    "own loops as list": ({"own_loops": [OWN]}, "maxy_realtime.own_loops"),
-    "own loop of a bad name": ({"own_loops": {"My Orders": OWN}}, "maxy_realtime.own_loops"),
-    "own loop of a name that is taken": (
-        {"own_loops": {"page": OWN}},
-        "maxy_realtime.own_loops: page is the name of one of the package's loops",
-    ),
     "own loop without module": (
         {"own_loops": {"orders": "no_such_module.Orders"}},
         "maxy_realtime.own_loops.orders: there is no live loop at 'no_such_module.Orders'",
@@ -284,8 +289,8 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("settings", "words"), WRONG.values(), ids=WRONG.keys())
-def test_a_wrong_value_is_an_import_error_that_names_the_setting(
+@pytest.mark.parametrize(("settings", "words"), WRONG_AS_A_WHOLE.values(), ids=WRONG_AS_A_WHOLE.keys())
+def test_what_is_wrong_for_all_is_an_import_error_that_names_the_setting(
     monkeypatch: pytest.MonkeyPatch, settings: Any, words: str
 ) -> None:
     bag = parse(monkeypatch, settings)
@@ -295,12 +300,34 @@ def test_a_wrong_value_is_an_import_error_that_names_the_setting(
     assert f"Airflow variable {words}" in error.strip().splitlines()[-1]
 
 
+@pytest.mark.parametrize(("settings", "words"), WRONG_FOR_ONE_LOOP.values(), ids=WRONG_FOR_ONE_LOOP.keys())
+def test_what_is_wrong_for_one_loop_takes_that_one_out_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, words: str
+) -> None:
+    found = dags(monkeypatch, settings)
+    wanted = settings.get("enabled", [*LIVE_LOOPS, *settings.get("own_loops", ())])
+    assert sorted(found) == sorted(f"realtime_{name}" for name in wanted)
+    (refused,) = (dag for dag in found.values() if dag.timetable.can_be_scheduled is False)
+    assert f"Airflow variable {words}" in refused.description
+    with pytest.raises(AirflowFailException, match=re.escape(f"Airflow variable {words}")):
+        operator(refused).execute({})
+    assert refused.description in refused.doc_md
+
+
+def test_a_run_that_was_begun_before_its_settings_were_wrong_comes_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = dags(monkeypatch, {"loops": {"page": {"period_seconds": -5}}})
+    event = {"status": "deadline", "ticks": 7, "failures": 1}
+    assert operator(found["realtime_page"]).execute_complete({}, event) == {"ticks": 7, "failures": 1}
+
+
 @pytest.mark.parametrize("name", sorted(LIVE_LOOPS))
 def test_every_option_of_every_loop_refuses_what_it_is_not(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     for option in loop_class(LIVE_LOOPS[name]).options:
-        bag = parse(monkeypatch, {"loops": {name: {option: {"no": "option takes an object"}}}})
-        (error,) = bag.import_errors.values()
-        assert f"maxy_realtime.loops.{name}.{option}: " in error
+        found = dags(monkeypatch, {"loops": {name: {option: {"no": "option takes an object"}}}})
+        words = f"maxy_realtime.loops.{name}.{option}: "
+        described = [dag.description for dag in found.values() if words in dag.description]
+        # What holds for all loops is refused for one; what one loop sets concerns that one.
+        assert len(described) == 1
 
 
 def test_a_loop_of_ones_own_may_be_a_watch_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from maxy.loops.loop import Loop
 from maxy.loops.options import LoopSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from maxy.loops.options import RealtimeSettings
 
@@ -57,12 +57,34 @@ class EnabledLoop:
     duration: timedelta
 
 
+@dataclass(frozen=True)
+class RefusedLoop:
+    """A loop that is to run, but cannot: its settings or its class are wrong. The others are none the worse for it.
+
+    :param name: the loop's.
+    :param path: import path of its class.
+    :param reason: what is wrong, naming the setting.
+    :param duration: of a run of it that was begun before.
+    """
+
+    name: str
+    path: str
+    reason: str
+    duration: timedelta
+
+    @property
+    def description(self) -> str:
+        """What its DAG says of itself."""
+        return f"Refused: {self.reason}"
+
+
 def enabled_loops(
     realtime: RealtimeSettings,
     built_in: Mapping[str, str],
     shared_options: Mapping[str, Any] | None = None,
     *,
     others: Sequence[str] = (),
+    refuse: Callable[[RefusedLoop], None] | None = None,
 ) -> Iterator[EnabledLoop]:
     """Yield the loops of a family that the settings enable.
 
@@ -70,40 +92,48 @@ def enabled_loops(
     :param built_in: the family's own loops: import path of the class by name.
     :param shared_options: values of options that variables of their own set for all loops that have them.
     :param others: names of the enabled loops of other families.
+    :param refuse: is told of a loop that cannot run; without it, that is an error.
     :raises ValueError: naming the setting that is wrong, or a class that is not there.
     """
     enabled = realtime.names(built_in)
-    shared = shared_options or {}
+    duration = timedelta(minutes=realtime.deadline_minutes)
     for name, path in enabled.items():
-        found = _loop_class(name, path, realtime)
-        where = f"{realtime.where}.loops.{name}"
-        given = dict(realtime.loops.get(name, {}))
-        if own := sorted(given.keys() & shared.keys()):
-            # Live figures that leave out other rows than the daily ones would be figures of something else.
-            raise ValueError(
-                f"{where}.{own[0]}: this is no setting of one loop; the variable maxy_{own[0]} sets it for all"
-            )
-        given |= {option: value for option, value in shared.items() if option in found.options}
-        rest = [other for other in enabled if other != name]
-        settings = LoopSettings.from_json(
-            found.complete_settings(given, others=[*rest, *others], where=where),
-            options=found.options,
-            period_seconds=found.period_seconds,
-            where=where,
-            rules=found.rules,
+        rest = [*(other for other in enabled if other != name), *others]
+        try:
+            found = _loop_class(name, path, realtime)
+            settings = _loop_settings(found, realtime, shared_options or {}, rest)
+        except ValueError as error:
+            if refuse is None:
+                raise
+            refuse(RefusedLoop(name, path, str(error), duration))
+        else:
+            yield EnabledLoop(name, path, inspect.cleandoc(found.__doc__ or ""), settings, duration)
+
+
+def _loop_settings(
+    found: type[Loop], realtime: RealtimeSettings, shared: Mapping[str, Any], others: Sequence[str]
+) -> LoopSettings:
+    where = f"{realtime.where}.loops.{found.name}"
+    given = dict(realtime.loops.get(found.name, {}))
+    if own := sorted(given.keys() & shared.keys()):
+        # Live figures that leave out other rows than the daily ones would be figures of something else.
+        raise ValueError(
+            f"{where}.{own[0]}: this is no setting of one loop; the variable maxy_{own[0]} sets it for all"
         )
-        if realtime.deadline_minutes * 60 < 2 * settings.period_seconds:
-            raise ValueError(
-                f"{realtime.where}.deadline_minutes ({realtime.deadline_minutes:g}) and {where}.period_seconds"
-                f" ({settings.period_seconds:g}) do not go together: a run must last for two ticks"
-            )
-        yield EnabledLoop(
-            name,
-            path,
-            inspect.cleandoc(found.__doc__ or ""),
-            settings,
-            timedelta(minutes=realtime.deadline_minutes),
+    given |= {option: value for option, value in shared.items() if option in found.options}
+    settings = LoopSettings.from_json(
+        found.complete_settings(given, others=others, where=where),
+        options=found.options,
+        period_seconds=found.period_seconds,
+        where=where,
+        rules=found.rules,
+    )
+    if realtime.deadline_minutes * 60 < 2 * settings.period_seconds:
+        raise ValueError(
+            f"{realtime.where}.deadline_minutes ({realtime.deadline_minutes:g}) and {where}.period_seconds"
+            f" ({settings.period_seconds:g}) do not go together: a run must last for two ticks"
         )
+    return settings
 
 
 def _loop_class(name: str, path: str, realtime: RealtimeSettings) -> type[Loop]:

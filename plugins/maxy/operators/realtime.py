@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
 
 from maxy.hooks.environment import CLICKHOUSE_HTTP_CONN_ID, VALKEY_CONN_ID
 from maxy.settings import statistics_timezone, valkey_prefix
@@ -91,3 +92,21 @@ class RealtimeLoopOperator(BaseOperator):
             raise ValueError(f"{self.loop}: unknown event {event!r}")
         self.log.info("%s came to its deadline: %s ticks, %s failed", self.loop, event["ticks"], event["failures"])
         return {"ticks": event["ticks"], "failures": event["failures"]}
+
+
+class RefusedLoopOperator(RealtimeLoopOperator):
+    """Say what is wrong with a loop, and fail. A run that was begun before it was wrong comes to its end.
+
+    :param reason: what is wrong, naming the setting.
+    """
+
+    def __init__(self, *, loop: str, reason: str, duration: timedelta, **kwargs: Unpack[OperatorArguments]) -> None:
+        super().__init__(loop=loop, settings={}, duration=duration, **kwargs)
+        self.reason = reason
+
+    def execute(self, context: Context) -> NoReturn:
+        """Fail; a retry cannot help.
+
+        :raises AirflowFailException: with the reason.
+        """
+        raise AirflowFailException(self.reason)
