@@ -10,7 +10,7 @@ RUN pip install --no-cache-dir "uv==${UV_VERSION}" \
     && uv pip sync --python "$(command -v python)" --no-cache --no-build --compile-bytecode --require-hashes \
         /tmp/requirements.lock \
     && uv pip check --python "$(command -v python)" \
-    && python -c "import airflow.providers.celery.executors.celery_executor, kombu.transport.redis, psycopg2, asyncpg"
+    && python -c "import airflow.providers.celery.executors.celery_executor, kombu.transport.redis, psycopg2, psycopg, asyncpg"
 
 # Named volumes take over these folders' owner.
 RUN mkdir -p /opt/airflow/auth /opt/airflow/logs

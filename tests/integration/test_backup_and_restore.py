@@ -19,7 +19,7 @@ from local.services.clickhouse import ClickHouse
 from local.services.postgres import DATABASE, ROLE, Postgres
 from local.services.valkey import Valkey
 from local.settings import read_settings
-from scripts.migrate import migrate_from_environment
+from scripts.migrate import Migrations
 from tests.conftest import ROOT
 from tests.e2e.conftest import own_environment
 
@@ -60,7 +60,7 @@ def running(part: Part) -> Iterator[None]:
 def test_clickhouse_comes_back_from_its_backup(settings: tuple[Settings, Settings]) -> None:
     saved, empty = (ClickHouse(each) for each in settings)
     with running(saved):
-        migrate_from_environment(settings[0].migration_environment())
+        Migrations(settings[0].migration_environment()).apply_clickhouse()
         saved.query(
             f"INSERT INTO maxy_device_page_flow ({PAGE_COLUMNS})"
             " SELECT toString(number % 70), 'app ' || toString(number % 3), '0', 'Android',"
@@ -87,7 +87,7 @@ def test_clickhouse_comes_back_from_its_backup(settings: tuple[Settings, Setting
         assert contents(empty) == before
         # Tables, views and the migrations' own table are as migrations left them.
         assert empty.query(OBJECTS) == objects
-        migrate_from_environment(settings[1].migration_environment())
+        Migrations(settings[1].migration_environment()).apply_clickhouse()
         assert empty.query(OBJECTS) == objects
 
 

@@ -28,7 +28,7 @@ from local.sample_data.live import KEY_COLUMNS, LATEST_COMMIT_MS, LiveTraffic
 from local.sample_data.seeding import PAGE_FLOW, TOTAL_LOG
 from local.settings import read_settings
 from local.stack import Progress, Stack
-from scripts.migrate import migrate_from_environment
+from scripts.migrate import Migrations
 from tests.support import make_tables
 
 if TYPE_CHECKING:
@@ -409,7 +409,7 @@ def test_the_stack_starts_its_feed_shows_it_and_ends_it(tmp_path: Path) -> None:
     try:
         # Of the other parts, the feed needs none.
         stack.clickhouse.start(threading.Event())
-        migrate_from_environment(settings.migration_environment())
+        Migrations(settings.migration_environment()).apply_clickhouse()
         stack.start_feed()
         pid = stack.feed.process.running_pid()
         stack.start_feed()

@@ -1,16 +1,26 @@
-"""The migrations on a real engine: what they make, that they can be applied again, and how they refuse."""
+"""ClickHouse's migrations on a real engine: what they make, that they can be applied again, and how they refuse."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import clickhouse_connect
 import pytest
+from clickhouse_migrations.clickhouse_cluster import ClickhouseCluster
 
 from local.clickhouse.testing import running_server
-from scripts.migrate import MIGRATIONS_DIRECTORY, MigrateError, SourceTables, TtlDays, main, migrate
+from maxy.migrations import (
+    MIGRATIONS_DIRECTORY,
+    ClickHouseMigrations,
+    ClickHouseServer,
+    MigrateError,
+    SourceTables,
+)
+from scripts.migrate import main
 from tests.support import KEEP
 
 if TYPE_CHECKING:
@@ -32,6 +42,11 @@ FILES = [
     "008_maxy_partition_report.sql",
 ]
 
+FOLDER = "clickhouse/statistics"
+#: Of the former commits, by what they recorded: the files' own bytes.
+MD5 = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in (MIGRATIONS_DIRECTORY / FOLDER).glob("*.sql")}
+TTL_LOGGER = "maxy.migrations.clickhouse_tables"
+
 _numbers = count()
 
 
@@ -49,19 +64,20 @@ def database() -> str:
 
 
 @pytest.fixture
-def run(server: Server, database: str) -> Callable[..., list[str]]:
-    """`migrate` on this test's database, with some arguments replaced."""
+def target(server: Server, database: str) -> ClickHouseServer:
+    """This test's database."""
+    return ClickHouseServer(
+        host=server.host, native_port=server.tcp_port, user=server.user, password=server.password, database=database
+    )
 
-    def run(**arguments: Any) -> list[str]:
-        defaults: dict[str, Any] = {
-            "host": server.host,
-            "native_port": server.tcp_port,
-            "user": server.user,
-            "password": server.password,
-            "database": database,
-            "timezone": "UTC",
-        }
-        return migrate(**defaults | arguments)
+
+@pytest.fixture
+def run(target: ClickHouseServer) -> Callable[..., list[str]]:
+    """Migrate this test's database, with some settings replaced, and return the names of the files applied."""
+
+    def run(server: ClickHouseServer = target, **settings: Any) -> list[str]:
+        migrations = ClickHouseMigrations(**{"timezone": "UTC", **settings})
+        return [step.file for step in migrations.apply(server)]
 
     return run
 
@@ -258,7 +274,7 @@ def test_a_day_of_statistics_can_be_swapped_in(run: Callable[..., list[str]], cl
 
 
 def test_the_ttls_are_those_of_the_settings(run: Callable[..., list[str]], client: Client) -> None:
-    run(ttl_days=TtlDays(total_log=2, page_flow=50, access_history=60, device_statistic=70))
+    run(ttl_days={"total_log": 2, "page_flow": 50, "access_history": 60, "device_statistic": 70})
     assert "TTL log_tm_dt + toIntervalDay(2)" in definition_of(client, "maxy_app_total_log")
     assert "TTL page_start_tm_dt + toIntervalDay(50)" in definition_of(client, "maxy_device_page_flow")
     assert "TTL log_date + toIntervalDay(60)" in definition_of(client, "maxy_device_access_history")
@@ -270,8 +286,8 @@ def test_another_ttl_is_named_and_does_not_stop_the_rest(
     run: Callable[..., list[str]], caplog: pytest.LogCaptureFixture, database: str
 ) -> None:
     run()
-    assert run(ttl_days=TtlDays(page_flow=31)) == []
-    warnings = [record.getMessage() for record in caplog.records if record.name == "scripts.migrate"]
+    assert run(ttl_days={"page_flow": 31}) == []
+    warnings = [record.getMessage() for record in caplog.records if record.name == TTL_LOGGER]
     assert len(warnings) == 1
     assert "maxy_device_page_flow keeps 93 days since it was made, the settings say 31" in warnings[0]
     assert f"ALTER TABLE {database}.maxy_device_page_flow MODIFY TTL page_start_tm_dt + INTERVAL 31 DAY" in warnings[0]
@@ -281,11 +297,11 @@ def test_the_statement_the_warning_gives_brings_the_table_up_to_date(
     run: Callable[..., list[str]], client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     run()
-    run(ttl_days=TtlDays(device_statistic=400))
+    run(ttl_days={"device_statistic": 400})
     client.command(caplog.records[-1].getMessage().partition("To change it: ")[2])
     caplog.clear()
-    run(ttl_days=TtlDays(device_statistic=400))
-    assert [record for record in caplog.records if record.name == "scripts.migrate"] == []
+    run(ttl_days={"device_statistic": 400})
+    assert [record for record in caplog.records if record.name == TTL_LOGGER] == []
 
 
 def test_another_zone_is_refused_with_the_way_out(run: Callable[..., list[str]], database: str) -> None:
@@ -335,31 +351,31 @@ def test_existing_source_tables_must_exist(run: Callable[..., list[str]], client
         run(source_tables=SourceTables.EXISTING)
 
 
-def test_a_wrong_password_is_named_and_not_shown(run: Callable[..., list[str]]) -> None:
+def test_a_wrong_password_is_named_and_not_shown(run: Callable[..., list[str]], target: ClickHouseServer) -> None:
     with pytest.raises(MigrateError, match=r"(?i)authentication|password") as error:
-        run(password="not-the-word")
+        run(replace(target, password="not-the-word"))
     assert "not-the-word" not in str(error.value)
 
 
-def test_an_unreachable_server_is_named(run: Callable[..., list[str]]) -> None:
+def test_an_unreachable_server_is_named(run: Callable[..., list[str]], target: ClickHouseServer) -> None:
     with pytest.raises(MigrateError, match=r"ClickHouse 127\.0\.0\.1:1, database .*refused"):
-        run(host="127.0.0.1", native_port=1)
+        run(replace(target, host="127.0.0.1", native_port=1))
 
 
 def test_a_file_that_was_changed_after_it_was_applied_is_refused(run: Callable[..., list[str]], tmp_path: Path) -> None:
     copy = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS_DIRECTORY, copy)
     run(directory=copy)
-    path = copy / FILES[4]
+    path = copy / FOLDER / FILES[4]
     path.write_text(path.read_text() + "\n-- changed\n")
-    with pytest.raises(MigrateError, match="version is 5"):
+    with pytest.raises(MigrateError, match=r"statistics: 005_max_device_statistic\.sql was changed since"):
         run(directory=copy)
 
 
 def test_a_broken_file_stops_there_and_is_taken_up_again(run: Callable[..., list[str]], tmp_path: Path) -> None:
     copy = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS_DIRECTORY, copy)
-    path = copy / FILES[3]
+    path = copy / FOLDER / FILES[3]
     good = path.read_text()
     path.write_text(good.replace("groupBitmapState", "groupBitmapStaet"))
     with pytest.raises(MigrateError, match="groupBitmapStaet"):
@@ -381,17 +397,116 @@ def test_the_script_reads_the_environment(
     }.items():
         monkeypatch.setenv(name, value)
     assert main() == 0
-    assert capsys.readouterr().out.splitlines() == [f"applied {name}" for name in FILES]
+    assert capsys.readouterr().out.splitlines() == [f"applied {FOLDER}/{name}" for name in FILES]
     assert main() == 0
     assert capsys.readouterr().out == "nothing to apply: the database is up to date\n"
+    assert main(["--plan", "--family", "statistics"]) == 0
+    assert capsys.readouterr().out == (
+        f"statistics, ClickHouse {server.host}:{server.tcp_port}, database {database}: nothing to apply\n"
+    )
     monkeypatch.setenv("MAXY_TIMEZONE", "UTC")
     assert main() == 1
     assert "begins its days in Asia/Seoul" in capsys.readouterr().err
 
 
+def test_the_plan_names_what_would_be_applied_and_makes_nothing(
+    run: Callable[..., list[str]], target: ClickHouseServer, server: Server, tmp_path: Path
+) -> None:
+    (plan,) = ClickHouseMigrations(timezone="UTC").plan(target)
+    assert [step.file for step in plan.steps] == FILES
+    with clickhouse_connect.get_client(
+        host=server.host, port=server.http_port, username=server.user, password=server.password
+    ) as admin:
+        assert (
+            admin.command("SELECT count() FROM system.databases WHERE name = {n:String}", {"n": target.database}) == 0
+        )
+    copy = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS_DIRECTORY, copy)
+    (copy / FOLDER / FILES[-1]).unlink()
+    assert run(directory=copy) == FILES[:-1]
+    (plan,) = ClickHouseMigrations(timezone="UTC").plan(target)
+    assert [str(step) for step in plan.steps] == [f"{FOLDER}/{FILES[-1]}"]
+
+
+def test_the_plan_tells_apart_what_would_only_be_recorded(client: Client, target: ClickHouseServer) -> None:
+    for statement in FOREIGN_SOURCES:
+        client.command(statement)
+    migrations = ClickHouseMigrations(timezone="Asia/Seoul", source_tables=SourceTables.EXISTING)
+    (plan,) = migrations.plan(target)
+    assert [step.action.value for step in plan.steps] == ["record"] * 4 + ["apply"] * 4
+
+
+def test_a_database_of_before_there_were_families_is_up_to_date(
+    run: Callable[..., list[str]], client: Client, target: ClickHouseServer
+) -> None:
+    """What the former releases left: the files in one folder, recorded with their md5 in the library's own table."""
+    ClickhouseCluster(
+        db_host=target.host, db_port=str(target.native_port), db_user=target.user, db_password=target.password
+    ).migrate(
+        target.database,
+        MIGRATIONS_DIRECTORY / FOLDER,
+        variables={"STATISTICS_TIMEZONE": "UTC"}
+        | {f"{name}_TTL_DAYS": "400" for name in ("TOTAL_LOG", "PAGE_FLOW", "ACCESS_HISTORY", "DEVICE_STATISTIC")},
+    )
+    recorded = "SELECT version, md5, toString(created_at) FROM schema_versions ORDER BY version"
+    before = client.query(recorded).result_rows
+    assert [row[1] for row in before] == [MD5[name] for name in FILES]
+    assert run(ttl_days=dict.fromkeys(KEEP, 400)) == []
+    assert client.query(recorded).result_rows == before
+
+
+def test_another_family_has_files_and_a_version_table_of_its_own(
+    run: Callable[..., list[str]], client: Client, tmp_path: Path
+) -> None:
+    copy = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS_DIRECTORY, copy)
+    toys = copy / "clickhouse" / "toys"
+    toys.mkdir()
+    (toys / "001_toys.sql").write_text(
+        "CREATE TABLE toys (day Date) ENGINE = MergeTree ORDER BY day TTL day + INTERVAL ${TOYS_TTL_DAYS} DAY\n"
+    )
+    (toys / "migrations.toml").write_text('[ttl_days.toys]\ndefault = 7\ntables = ["toys"]\n')
+    assert run(directory=copy, family="toys") == ["001_toys.sql"]
+    assert columns_of(client, "max_device_statistic") == {}
+    assert "toIntervalDay(7)" in definition_of(client, "toys")
+    assert client.query("SELECT version FROM schema_versions_toys").result_rows == [(1,)]
+    assert run(directory=copy) == FILES
+    assert run(directory=copy) == []
+    with pytest.raises(MigrateError, match="TTL toys is 0: expected 1 to 18250 days"):
+        ClickHouseMigrations(timezone="UTC", ttl_days={"toys": 0}, directory=copy)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"1_short.sql": ""}, "1_short.sql: expected a name such as 001_what_it_makes.sql"),
+        ({"001_a.sql": "", "001_b.sql": ""}, "001_a.sql and 001_b.sql have one number"),
+        ({"migrations.toml": "[ttl_days.toys]\ndefault = 0\ntables = []"}, r"ttl_days\.toys\.default: .*greater"),
+        ({"migrations.toml": "version_tabel = 'x'"}, r"migrations\.toml: version_tabel: Extra inputs"),
+        ({"migrations.toml": "version_table = 'x; DROP'"}, r"migrations\.toml: version_table: .*pattern"),
+        ({"migrations.toml": "="}, r"migrations\.toml: Invalid"),
+    ],
+)
+def test_a_familys_wrong_files_are_named(
+    run: Callable[..., list[str]], tmp_path: Path, files: dict[str, str], message: str
+) -> None:
+    folder = tmp_path / "clickhouse" / "toys"
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    with pytest.raises(MigrateError, match=message):
+        run(directory=tmp_path)
+
+
+def test_a_family_that_nobody_has_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--family", "stattistics"]) == 1
+    assert "no family 'stattistics' has migrations: expected statistics, web" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
+        ("POSTGRES_PORT", "nine", "POSTGRES_PORT='nine' is not a port"),
         ("MAXY_TIMEZONE", "Mars/Olympus", "unknown time zone 'Mars/Olympus'"),
         ("MAXY_TIMEZONE", "UTC'; DROP TABLE x", "unknown time zone"),
         ("MAXY_PAGE_FLOW_TTL_DAYS", "0", "TTL page_flow is 0: expected 1 to 18250 days"),
@@ -403,6 +518,7 @@ def test_the_script_reads_the_environment(
 def test_a_wrong_setting_is_named_before_anything_is_asked(
     name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("POSTGRES_HOST", "127.0.0.1")
     monkeypatch.setenv(name, value)
     monkeypatch.setenv("CLICKHOUSE_NATIVE_PORT", "1")
     assert main() == 1

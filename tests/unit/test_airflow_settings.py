@@ -56,8 +56,9 @@ def test_the_committed_file_is_valid_and_holds_no_secret() -> None:
         "clickhouse_default": "clickhouse",
         "clickhouse_http": "http",
         "redis_default": "redis",
+        "maxy_postgres": "postgres",
     }
-    assert [entry.password for entry in settings.connections] == [None, None, None]
+    assert [entry.password for entry in settings.connections] == [None] * 4
     assert {entry.name for entry in settings.pools} == {"clickhouse"}
     assert all(entry.key.startswith("maxy_") for entry in settings.variables)
 

@@ -23,11 +23,13 @@ from packaging.utils import canonicalize_name
 
 from maxy.hooks import environment as hook_environment
 from maxy.loops.registry import enabled_loops
+from maxy.migrations import MIGRATIONS_DIRECTORY
+from maxy.migrations.environment import ttl_variables
 from maxy.paths import SQL_DIRECTORY
 from maxy.settings import DEFAULT_VALKEY_PREFIX
 from maxy.statistics.live_loops import LIVE_LOOPS
 from maxy.statistics.settings import realtime_settings
-from scripts import apply_airflow_settings, clean_airflow, migrate
+from scripts import apply_airflow_settings, clean_airflow
 
 ROOT = Path(__file__).resolve().parents[2]
 AIRFLOW_HOME = PurePosixPath("/opt/airflow")
@@ -53,7 +55,7 @@ HEALTHCHECK_KEYS = {"test", "interval", "timeout", "retries", "start_period"}
 VARIABLE = re.compile(r"\$\$|\$\{(?P<name>[A-Z][A-Z0-9_]*):(?P<operator>[-?])(?P<argument>[^}]*)\}")
 SECRET = re.compile(r"(PASSWORD|SECRET|_KEY)$")
 ADDRESS = re.compile(r"\w+://(?:(?P<login>[^/@\s]*)@)?(?P<host>[a-z0-9.-]+)(?::(?P<port>\d+))?")
-SERVICE_VARIABLE = re.compile(r"(?:CLICKHOUSE|VALKEY)_[A-Z_]*[A-Z]")
+SERVICE_VARIABLE = re.compile(r"(?:CLICKHOUSE|VALKEY|POSTGRES)_[A-Z_]*[A-Z]")
 
 
 @dataclass(frozen=True)
@@ -306,7 +308,7 @@ def test_a_variable_has_one_default() -> None:
 
 def test_secrets_have_no_default_and_no_value_in_the_example() -> None:
     secrets = {variable for variable in variables() if SECRET.search(variable.name)}
-    assert len(secrets) == 8
+    assert len(secrets) == 9
     for variable in secrets:
         assert variable.default is None, variable.name
         assert example_settings()[variable.name] == "", variable.name
@@ -363,6 +365,7 @@ def test_addresses_lead_to_a_service_and_a_port_it_listens_on() -> None:
         ("CLICKHOUSE_HOST", "CLICKHOUSE_PORT"),
         ("CLICKHOUSE_HOST", "CLICKHOUSE_NATIVE_PORT"),
         ("VALKEY_HOST", "VALKEY_PORT"),
+        ("POSTGRES_HOST", "POSTGRES_PORT"),
     ],
 )
 def test_hosts_and_ports_are_those_inside_the_network(host: str, port: str) -> None:
@@ -405,6 +408,16 @@ def test_both_sides_of_a_login_agree() -> None:
     assert settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == f"postgresql+psycopg2://{login}"
     assert settings["AIRFLOW__CELERY__RESULT_BACKEND"] == f"db+postgresql+psycopg2://{login}"
     assert services()["clickhouse"]["environment"]["CLICKHOUSE_DEFAULT_ACCESS_MANAGEMENT"] == "0"
+
+
+def test_the_packages_own_database_is_made_by_the_superuser_of_the_server_and_is_not_airflows() -> None:
+    server, init = services()["postgres"]["environment"], services()[ONE_SHOT]["environment"]
+    for name in ("USER", "PASSWORD"):
+        assert init[f"POSTGRES_ADMIN_{name}"] == server[f"POSTGRES_{name}"]
+        assert init[f"POSTGRES_{name}"] != server[f"POSTGRES_{name}"]
+    assert init["POSTGRES_DB"] != server["POSTGRES_DB"]
+    for name, service in airflow_services().items():
+        assert ("POSTGRES_ADMIN_PASSWORD" in service["environment"]) == (name == ONE_SHOT)
 
 
 def test_valkey_needs_its_password_keeps_its_data_and_evicts_nothing() -> None:
@@ -538,9 +551,10 @@ def overriding_names() -> set[str]:
 
 
 def test_services_are_named_by_exactly_the_variables_the_code_reads() -> None:
-    given = {name for name in compose()["x-airflow-environment"] if name.startswith(("CLICKHOUSE_", "VALKEY_"))}
+    given = {name for name in compose()["x-airflow-environment"] if SERVICE_VARIABLE.fullmatch(name)}
     assert overriding_names() < given
-    assert given == names_in_code()
+    # The administrator's login is for the one service that may have to make role and database.
+    assert given | {"POSTGRES_ADMIN_USER", "POSTGRES_ADMIN_PASSWORD"} == names_in_code()
 
 
 def test_values_of_the_overrides_can_be_read() -> None:
@@ -556,6 +570,7 @@ def test_values_of_the_overrides_can_be_read() -> None:
         "clickhouse_default": ("clickhouse", 9000),
         "clickhouse_http": ("clickhouse", 8123),
         "redis_default": ("valkey", 6379),
+        "maxy_postgres": ("postgres", 5432),
     }
     assert settings["VALKEY_PREFIX"] == DEFAULT_VALKEY_PREFIX
 
@@ -596,8 +611,10 @@ def test_settings_of_the_live_loops_that_are_given_or_shown_are_accepted(
 def test_init_gets_the_settings_of_the_migrations() -> None:
     settings = services()[ONE_SHOT]["environment"]
     given = {name for name in settings if name.startswith("MAXY_")}
-    ttl_days = {f"MAXY_{name.upper()}_TTL_DAYS" for name in migrate.TtlDays.__dataclass_fields__}
-    assert given == {"MAXY_TIMEZONE", "MAXY_SOURCE_TABLES"} | ttl_days
+    assert given == {"MAXY_TIMEZONE", "MAXY_SOURCE_TABLES"} | ttl_variables().keys()
+    assert {name: example_settings()[name] for name in ttl_variables()} == {
+        name: str(days) for name, (_, days) in ttl_variables().items()
+    }
     # The day of the tables and the day of the DAGs begin at the same midnight.
     assert settings["MAXY_TIMEZONE"] == settings["AIRFLOW_VAR_MAXY_TIMEZONE"]
 
@@ -635,7 +652,7 @@ def test_nothing_compiled_is_sent() -> None:
 def test_the_package_lies_in_the_image_as_in_the_checkout() -> None:
     for path in (
         SQL_DIRECTORY,
-        migrate.MIGRATIONS_DIRECTORY,
+        MIGRATIONS_DIRECTORY,
         apply_airflow_settings.DEFAULT_FILE,
         ROOT / "plugins" / "maxy" / "settings.py",
         ROOT / "plugins" / ".airflowignore",

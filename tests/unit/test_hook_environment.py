@@ -54,6 +54,13 @@ def test_valkey_takes_database_and_ssl_as_extra() -> None:
     assert connection.password == "p:w/d"
 
 
+def test_postgres_takes_the_mode_of_tls_as_extra() -> None:
+    environment = {"POSTGRES_HOST": "/run/postgres", "POSTGRES_DB": "maxy", "POSTGRES_SSLMODE": "require"}
+    connection = overridden("maxy_postgres", unknown, environment)
+    assert (connection.conn_type, connection.host, connection.schema) == ("postgres", "/run/postgres", "maxy")
+    assert connection.extra_dejson == {"sslmode": "require"}
+
+
 def test_a_connection_airflow_does_not_know_is_made_from_the_environment() -> None:
     connection = overridden("redis_default", unknown, {"VALKEY_HOST": "cache", "VALKEY_PORT": "6380"})
     assert (connection.conn_type, connection.host, connection.port) == ("redis", "cache", 6380)

@@ -28,6 +28,11 @@ def test_defaults_are_those_users_of_the_system_know(tmp_path: Path) -> None:
         "VALKEY_PASSWORD": settings.valkey_password,
         "VALKEY_DB": "0",
         "VALKEY_PREFIX": "stats:realtime",
+        "POSTGRES_HOST": str(settings.postgres_socket_directory),
+        "POSTGRES_PORT": "5432",
+        "POSTGRES_USER": "maxy",
+        "POSTGRES_PASSWORD": settings.maxy_postgres_password,
+        "POSTGRES_DB": "maxy",
         "MAXY_TIMEZONE": "UTC",
         "MAXY_LOCAL_DIR": str(tmp_path / ".local"),
     }
@@ -135,6 +140,16 @@ def test_the_migrations_get_the_settings_they_read(tmp_path: Path) -> None:
     assert environment["MAXY_TIMEZONE"] == "Asia/Seoul"
 
 
+def test_the_servers_superuser_is_for_the_migrations_alone(tmp_path: Path) -> None:
+    settings = read_settings(tmp_path, {"POSTGRES_HOST": "theirs", "POSTGRES_PASSWORD": "of another server"})
+
+    assert settings.migration_environment()["POSTGRES_ADMIN_PASSWORD"] == settings.postgres_password
+    assert settings.postgres_password not in settings.service_environment().values()
+    # The embedded server has no address that one could choose.
+    assert "theirs" not in settings.migration_environment().values()
+    assert "of another server" not in settings.migration_environment().values()
+
+
 def test_the_live_loops_settings_are_a_json_object(tmp_path: Path) -> None:
     assert read_settings(tmp_path, {}).realtime == "{}"
     (tmp_path / ".env").write_text("""MAXY_REALTIME='{"enabled": ["device"]}' # only one\n""")
@@ -169,6 +184,18 @@ def test_a_broken_line_of_the_env_file_is_named_by_its_number(tmp_path: Path, li
 
     with pytest.raises(SettingsError, match=r"\.env, line 2"):
         read_env_file(file)
+
+
+def test_a_password_that_a_former_release_did_not_have_is_added_to_the_others(tmp_path: Path) -> None:
+    before = read_settings(tmp_path, {})
+    file = before.credentials_file
+    stored = json.loads(file.read_text())
+    file.write_text(json.dumps({name: value for name, value in stored.items() if name != "maxy_postgres_password"}))
+
+    after = read_settings(tmp_path, {})
+
+    assert after.maxy_postgres_password not in ("", before.maxy_postgres_password)
+    assert json.loads(file.read_text()) == stored | {"maxy_postgres_password": after.maxy_postgres_password}
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"fernet_key": 1}', '{"fernet_key": ""}'])

@@ -12,10 +12,13 @@ from redis.asyncio.retry import Retry
 from maxy._parsing import as_bool
 from maxy.clickhouse.client import ClickHouseAddress
 from maxy.hooks.environment import overridden
+from maxy.hooks.postgres import address_of
 from maxy.hooks.valkey_limits import connection_limits
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
+
+    from maxy.postgres.address import PostgresAddress
 
 _SSL_EXTRAS = ("ssl", "ssl_cert_reqs", "ssl_ca_certs", "ssl_keyfile", "ssl_certfile", "ssl_check_hostname")
 _DEFAULT_HTTP_PORTS = {False: 8123, True: 8443}
@@ -56,6 +59,11 @@ async def clickhouse_address(conn_id: str) -> ClickHouseAddress:
         password=found.password or "",
         secure=secure,
     )
+
+
+async def postgres_address(conn_id: str) -> PostgresAddress:
+    """Return where a PostgreSQL database is: a connection of type ``postgres``, with ``sslmode`` in its extra."""
+    return address_of(await connection(conn_id))
 
 
 async def valkey_client(conn_id: str) -> Redis:

@@ -1,4 +1,4 @@
-"""The environment variables CLICKHOUSE_* and VALKEY_*, which override the package's three connections everywhere.
+"""The environment variables CLICKHOUSE_*, VALKEY_* and POSTGRES_*: they override the package's connections everywhere.
 
 The system's other programs are configured by these variables already, so one set of them serves all. A connection that
 Airflow does not know is made from the variables alone. Connections of other names are left as they are.
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CLICKHOUSE_NATIVE_CONN_ID = "clickhouse_default"
 CLICKHOUSE_HTTP_CONN_ID = "clickhouse_http"
 VALKEY_CONN_ID = "redis_default"
+POSTGRES_CONN_ID = "maxy_postgres"
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,17 @@ _OVERRIDES: Mapping[str, _Override] = {
         "redis",
         {"host": "VALKEY_HOST", "port": "VALKEY_PORT", "password": "VALKEY_PASSWORD"},
         {"db": ("VALKEY_DB", int), "ssl": ("VALKEY_SSL", parse_bool)},
+    ),
+    POSTGRES_CONN_ID: _Override(
+        "postgres",
+        {
+            "host": "POSTGRES_HOST",
+            "port": "POSTGRES_PORT",
+            "login": "POSTGRES_USER",
+            "password": "POSTGRES_PASSWORD",
+            "schema": "POSTGRES_DB",
+        },
+        {"sslmode": ("POSTGRES_SSLMODE", str)},
     ),
 }
 

@@ -1,0 +1,1 @@
+"""PostgreSQL for the package's own data: plain Python, no Airflow."""
