@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
     from pathlib import Path
 
 PLUGINS = ROOT / "plugins"
@@ -57,7 +57,6 @@ FORMER_NAMES = ("assets", "realtime", "sensors.statistics_day", "statistics_day"
 #: Arrows that still run the wrong way. The list may only shrink.
 KNOWN = {
     "clickhouse.new_parts -> loops.loop",
-    "web.app -> statistics.web",
     "web.app -> statistics.web.history",
     "web.app -> statistics.web.routes",
     "web.app -> statistics.web.sources",
@@ -80,15 +79,18 @@ class Import(NamedTuple):
         return f"{self.module} -> {self.imported}"
 
 
-def imports_of(source: str) -> Iterator[str]:
-    """Yield the full names of what a module imports, wherever in it."""
+def imports_of(source: str, known: Container[str] = ()) -> Iterator[str]:
+    """Yield the full names of what a module imports, wherever in it.
+
+    :param known: modules that may be imported as names of their packages, as by ``from maxy.web import pages``.
+    """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            # One of these may be a module.
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in known else node.module
 
 
 def modules(directory: Path = PLUGINS / "maxy") -> Iterator[tuple[str, Path]]:
@@ -107,10 +109,11 @@ def is_below(name: str, places: Iterable[str]) -> bool:
 def inner_imports() -> list[Import]:
     """Return which module of the package imports which."""
     names = dict(modules())
+    full = {f"maxy.{name}" for name in names}
     found = {
         Import(name, imported.removeprefix("maxy."))
         for name, path in names.items()
-        for imported in imports_of(path.read_text(encoding="utf-8"))
+        for imported in imports_of(path.read_text(encoding="utf-8"), full)
         if imported.startswith("maxy.")
     }
     return sorted(one for one in found if one.imported in names and one.module != one.imported)
