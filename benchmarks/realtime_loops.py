@@ -20,7 +20,7 @@ import redis
 from redis.asyncio import Redis
 
 from benchmarks.realtime_measure import Cost, Meter, Ports, aftermath, cpu_seconds, memory_mb, wait_until_merged
-from local.sample_data.bulk import insert_arrivals
+from local.statistics.sample_data.bulk import insert_arrivals
 from maxy.clickhouse.client import ClickHouseAddress, ClickHouseReader
 from maxy.clock import to_ms
 from maxy.loops.loop import Loop, LoopEnvironment, Tick, loop_key

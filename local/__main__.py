@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local import commands
+from local import airflow_tasks, commands
 from local.airflow_cli import run_airflow, run_cleanup
 from local.arguments import positive
-from local.feed_options import GENTLE_RATE, add_feed_options, feed_options
+from local.family import SampleSize
 from local.processes import ProcessError
 from local.settings import SettingsError, read_settings
 from local.stack import SERVICE_ERRORS, Progress, Stack, StackError
+from local.statistics.feed_options import GENTLE_RATE, add_feed_options, feed_options
+from local.statistics.traffic import send_live_traffic
 from scripts import recache
 from scripts.backfill import BackfillError, add_backfill_options, request_from
 from scripts.day_range import add_range_options
@@ -27,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 def _up(stack: Stack, options: argparse.Namespace) -> int:
     stack.up()
     print(f"Airflow: {stack.settings.airflow_url}")
-    if not stack.feed.process.running():
+    if not all(feed.process.running() for feed in stack.feeds):
         print(commands.FEED_IS_OPTIONAL)
     return 0
 
@@ -63,12 +65,12 @@ def _logs(stack: Stack, options: argparse.Namespace) -> int:
 
 
 def _seed(stack: Stack, options: argparse.Namespace) -> int:
-    commands.seed(stack, days=options.days, scale=options.scale, force=options.force)
+    commands.seed(stack, _sample_size(options), force=options.force)
     return 0
 
 
 def _feed(stack: Stack, options: argparse.Namespace) -> int:
-    return commands.feed(stack, feed_options(options))
+    return send_live_traffic(stack, feed_options(options))
 
 
 def _sql(stack: Stack, options: argparse.Namespace) -> int:
@@ -76,11 +78,11 @@ def _sql(stack: Stack, options: argparse.Namespace) -> int:
 
 
 def _backfill(stack: Stack, options: argparse.Namespace) -> int:
-    return commands.backfill(stack, request_from(options))
+    return airflow_tasks.backfill(stack, request_from(options))
 
 
 def _recache(stack: Stack, options: argparse.Namespace) -> int:
-    return commands.recache(stack, recache.request_from(options))
+    return airflow_tasks.recache(stack, recache.request_from(options))
 
 
 def _airflow(stack: Stack, options: argparse.Namespace) -> int:
@@ -96,12 +98,16 @@ def _report(stack: Stack, options: argparse.Namespace) -> int:
 
 
 def _run(stack: Stack, options: argparse.Namespace) -> int:
-    return commands.run(stack, days=options.days, scale=options.scale)
+    return commands.run(stack, _sample_size(options))
 
 
 def _add_sample_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--days", type=positive(int), default=40, help="full days of sample data (default: 40)")
     parser.add_argument("--scale", type=positive(float), default=1.0, help="1.0 is about 25,000 page rows a day")
+
+
+def _sample_size(options: argparse.Namespace) -> SampleSize:
+    return SampleSize(days=options.days, scale=options.scale)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg2
 
-from local import commands
+from local import airflow_tasks
 from local.airflow2_backfill import parse_backfill
 from local.airflow_test_database import airflow_test_database
 from local.child_process import run_in_foreground
@@ -88,7 +88,7 @@ def _backfill(stack: Stack, arguments: Sequence[str]) -> int:
     request = parse_backfill(arguments, stack.settings.timezone)
     _require_database(stack)
     try:
-        return commands.backfill(stack, request)
+        return airflow_tasks.backfill(stack, request)
     except KeyboardInterrupt:
         print("airflow dags backfill: no longer waiting; the runs go on in Airflow", file=sys.stderr)
         raise

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from local.families import FAMILIES
 from local.lock import locked_file
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Settings:
     :param local_dir: data, logs, pid files and credentials of this stack.
     :param timezone: the statistics time zone (IANA name): a day begins at midnight there.
     :param valkey_prefix: first part of every key the package writes.
+    :param families: names of the families that the stack runs.
     :param realtime: settings of the live loops, a JSON object as text.
     :param postgres_password: of PostgreSQL's superuser, who owns Airflow's metadata.
     :param maxy_postgres_password: of the role that owns the package's own database.
@@ -88,6 +90,7 @@ class Settings:
     given: frozenset[str] = frozenset()
     migration_options: tuple[tuple[str, str], ...] = ()
     metrics: tuple[tuple[str, str], ...] = ()
+    families: tuple[str, ...] = tuple(FAMILIES)
     realtime: str = "{}"
     metric_ranges: str = "{}"
     max_name_length: int = 300
@@ -205,6 +208,7 @@ def read_settings(root: Path, environment: Mapping[str, str] | None = None) -> S
         valkey_prefix=prefix,
         airflow_port=ports["AIRFLOW_PORT"],
         timezone=timezone,
+        families=_families(values),
         realtime=realtime,
         metric_ranges=metric_ranges,
         max_name_length=max_name_length,
@@ -213,6 +217,16 @@ def read_settings(root: Path, environment: Mapping[str, str] | None = None) -> S
         metrics=_chosen(values, _METRICS_OPTION),
         **credentials.all(),
     )
+
+
+def _families(values: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the families that FAMILIES names, in the order of the list; all where it is not set."""
+    if not (text := values.get("FAMILIES", "").strip()):
+        return tuple(FAMILIES)
+    chosen = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in chosen if name not in FAMILIES]:
+        raise SettingsError(f"FAMILIES={text}: there is no family {unknown[0]!r}; there are {', '.join(FAMILIES)}.")
+    return tuple(name for name in FAMILIES if name in chosen)
 
 
 def read_env_file(path: Path) -> dict[str, str]:

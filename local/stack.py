@@ -18,6 +18,7 @@ import redis
 
 from local.clocks import describe_difference, measure_difference
 from local.disk_space import find_full_disks
+from local.families import FAMILIES, make_families
 from local.file_limit import raise_file_limit
 from local.lock import StackLock, locked_file
 from local.process_identity import daemons_of
@@ -25,15 +26,15 @@ from local.processes import Abandoned, ProcessError
 from local.services.airflow import COMPONENTS, AirflowDeployment, AirflowProcess
 from local.services.airflow_cleanup import AirflowCleanup
 from local.services.clickhouse import ClickHouse, QueryError
-from local.services.feed import Feed
 from local.services.part import PortTaken, one_line
 from local.services.postgres import Postgres
 from local.services.valkey import Valkey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from local.family import LocalFamily
     from local.services.part import Part
     from local.settings import Settings
 
@@ -103,7 +104,7 @@ class Progress:
 
 
 class Stack:
-    """ClickHouse, Valkey, PostgreSQL and Airflow's four processes of one checkout, and the feed where it was started.
+    """ClickHouse, Valkey, PostgreSQL and Airflow's four processes of one checkout, and what families bring along.
 
     :param settings: where they live and listen.
     :param progress: told about every step.
@@ -135,10 +136,16 @@ class Stack:
         self.airflow = AirflowDeployment(settings, self.postgres)
         self._airflow_parts = [AirflowProcess(component, settings, self.airflow) for component in COMPONENTS]
         self._cleanup = AirflowCleanup(settings, self.airflow)
-        self.feed = Feed(settings)
+        #: Those that were chosen.
+        self.families = make_families(settings, settings.families)
+        self._services = [self.clickhouse, self.valkey, self.postgres, *_services_of(self.families)]
         #: What `up` starts.
-        self.parts: list[Part] = [self.clickhouse, self.valkey, self.postgres, *self._airflow_parts, self._cleanup]
-        self.all_parts: list[Part] = [*self.parts, self.feed]
+        self.parts: list[Part] = [*self._services, *self._airflow_parts, self._cleanup]
+        self.feeds: list[Part] = _feeds_of(self.families)
+        self.all_parts: list[Part] = [*self.parts, *self.feeds]
+        # They may run since another command that had chosen them.
+        others = make_families(settings, [name for name in FAMILIES if name not in settings.families])
+        self._other_services, self._other_feeds = _services_of(others), _feeds_of(others)
         self._started_with = settings.local_dir / "run" / "settings.json"
 
     def up(self) -> None:
@@ -161,14 +168,21 @@ class Stack:
             self._remember_settings()
             # Three chains that do not need each other; Airflow's is the long one.
             try:
-                self._in_parallel([self._up_airflow, self._up_clickhouse, lambda: self._ensure(self.valkey)])
+                self._in_parallel(
+                    [
+                        self._up_airflow,
+                        self._up_clickhouse,
+                        lambda: self._ensure(self.valkey),
+                        *[lambda part=part: self._ensure(part) for part in _services_of(self.families)],
+                    ]
+                )
                 self._progress.line(f"up in {time.monotonic() - start:.1f} s")
             finally:
                 # A full disk may be the reason of a failure.
                 for warning in self.warnings():
                     self._progress.line(f"warning: {warning}")
 
-    def start_feed(self) -> None:
+    def start_feeds(self) -> None:
         """Have live traffic come in until `down`. Harmless when it does already.
 
         :raises QueryError: ClickHouse does not answer.
@@ -178,10 +192,11 @@ class Stack:
             self.clickhouse.query("SELECT 1", timeout=5)
             self._abandoned.clear()
             self._raise_file_limit()
-            self._ensure(self.feed)
+            for feed in self.feeds:
+                self._ensure(feed)
 
     def down(self) -> None:
-        """End everything that `up` and `start_feed` started, and what was left of a part that was killed.
+        """End everything that `up` and `start_feeds` started, and what was left of a part that was killed.
 
         :raises StackError: a process that does not end, or that runs for the stack without its knowledge.
         """
@@ -191,9 +206,9 @@ class Stack:
             loops = [part for part in airflow if part is not api_server]
             # Those that use a service end before it does; running tasks still report to the api-server.
             for group in (
-                [self.feed, self._cleanup, scheduler, *loops],
+                [*self.feeds, *self._other_feeds, self._cleanup, scheduler, *loops],
                 [api_server],
-                [self.clickhouse, self.valkey, self.postgres],
+                [*self._services, *self._other_services],
             ):
                 self._in_parallel([lambda part=part: self._stop(part) for part in group])  # type: ignore[misc]
             self._refuse_unknown_processes()
@@ -231,7 +246,7 @@ class Stack:
         :raises OSError: such as for files of another user, who once ran the stack here.
         """
         with self.exclusive():
-            if any(part.process.running() for part in self.all_parts):
+            if any(part.process.running() for part in (*self.all_parts, *self._other_services, *self._other_feeds)):
                 raise StackError("the stack runs: `python -m local down` first")
             self._refuse_unknown_processes()
             self._close_folders()
@@ -370,7 +385,7 @@ class Stack:
 
     def _check_settings(self) -> None:
         """A part that runs on its old port or database would be waited for in vain."""
-        if not any(part.process.running() for part in self.all_parts):
+        if not any(part.process.running() for part in (*self.all_parts, *self._other_services, *self._other_feeds)):
             return
         try:
             before = json.loads(self._started_with.read_text(encoding="utf-8"))
@@ -441,6 +456,14 @@ class Stack:
             "AIRFLOW__METRICS__*": json.dumps(dict(self.settings.metrics)),
         }
         return {name: value for name, value in values.items() if "PASSWORD" not in name}
+
+
+def _services_of(families: Iterable[LocalFamily]) -> list[Part]:
+    return [service for family in families for service in family.services()]
+
+
+def _feeds_of(families: Iterable[LocalFamily]) -> list[Part]:
+    return [feed for family in families if (feed := family.feed()) is not None]
 
 
 def _compare_clock(part: Part) -> str | None:

@@ -22,7 +22,7 @@ import psutil
 import pytest
 import redis
 
-from local.commands import wait_for_dag
+from local.airflow_tasks import wait_for_dag
 from maxy.valkey.keys import KeyTemplate
 from scripts.backfill import ApiError
 from tests.oracle import expected_statistics

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from local.commands import wait_for_dag
+from local.airflow_tasks import wait_for_dag
 from local.settings import ADMIN_USER, read_settings
 from local.stack import Progress, Stack
 from scripts.backfill import AirflowApi

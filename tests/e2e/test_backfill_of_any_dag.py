@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from local.commands import wait_for_dag
+from local.airflow_tasks import wait_for_dag
 
 if TYPE_CHECKING:
     from .conftest import RunningStack

@@ -16,8 +16,8 @@ import clickhouse_connect
 import pytest
 import redis
 
-from local.sample_data.bulk import fill_page_flow_day
-from local.sample_data.generator import SampleData, page_flow_rows
+from local.statistics.sample_data.bulk import fill_page_flow_day
+from local.statistics.sample_data.generator import SampleData, page_flow_rows
 from scripts.backfill import ApiError
 from tests.oracle import expected_statistics
 from tests.support import hashes

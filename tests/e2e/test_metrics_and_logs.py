@@ -6,7 +6,7 @@ import re
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from local.commands import wait_for_dag
+from local.airflow_tasks import wait_for_dag
 
 if TYPE_CHECKING:
     from .conftest import RunningStack

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local.commands import wait_for_dag
+from local.airflow_tasks import wait_for_dag
 from tests.mailbox import Mailbox, serving
 
 from .conftest import ROOT

@@ -20,10 +20,10 @@ import psutil
 import pytest
 
 from local.processes import ProcessError
-from local.sample_data.generator import SampleData, page_flow_rows
 from local.services.postgres import Postgres
 from local.services.valkey import Valkey
 from local.settings import LOOPBACK, read_settings
+from local.statistics.sample_data.generator import SampleData, page_flow_rows
 
 from .conftest import ROOT, belongings, own_environment, run_local
 

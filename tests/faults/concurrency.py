@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from local.sample_data.generator import SampleData, page_flow_rows
+from local.statistics.sample_data.generator import SampleData, page_flow_rows
 
 if TYPE_CHECKING:
     from tests.faults.rig import Result, Rig

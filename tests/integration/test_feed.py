@@ -22,12 +22,12 @@ import clickhouse_connect
 import pytest
 
 from local.clickhouse.testing import running_server
-from local.exact_insert import ClickHouseStore, Clock, Ledger, NotSent, Sender, StoreError
-from local.feed import Feed
-from local.sample_data.live import KEY_COLUMNS, LATEST_COMMIT_MS, LiveTraffic
-from local.sample_data.seeding import PAGE_FLOW, TOTAL_LOG
 from local.settings import read_settings
 from local.stack import Progress, Stack
+from local.statistics.exact_insert import ClickHouseStore, Clock, Ledger, NotSent, Sender, StoreError
+from local.statistics.feed import Feed
+from local.statistics.sample_data.live import KEY_COLUMNS, LATEST_COMMIT_MS, LiveTraffic
+from local.statistics.sample_data.seeding import PAGE_FLOW, TOTAL_LOG
 from scripts.migrate import Migrations
 from tests.support import make_tables
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from local.clickhouse.testing import Server
-    from local.sample_data.live import Delivery
+    from local.statistics.sample_data.live import Delivery
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEZONE = "Asia/Seoul"
@@ -375,7 +375,17 @@ def test_the_process_ends_well_when_it_is_told_to(server: Server, client: Client
         "MAXY_TIMEZONE": TIMEZONE,
         "PYTHONUNBUFFERED": "1",
     }
-    command = [sys.executable, "-m", "local.feed", "--rate", "50", "--ledger", ledger, "--heartbeat", heartbeat]
+    command = [
+        sys.executable,
+        "-m",
+        "local.statistics.feed",
+        "--rate",
+        "50",
+        "--ledger",
+        ledger,
+        "--heartbeat",
+        heartbeat,
+    ]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert "feeding 50 rows/s into each of" in process.stdout.readline()
@@ -406,14 +416,15 @@ def test_the_stack_starts_its_feed_shows_it_and_ends_it(tmp_path: Path) -> None:
         },
     )
     stack = Stack(settings, Progress(lambda line: None))
+    (feed,) = stack.feeds
     try:
         # Of the other parts, the feed needs none.
         stack.clickhouse.start(threading.Event())
         Migrations(settings.migration_environment()).apply_clickhouse()
-        stack.start_feed()
-        pid = stack.feed.process.running_pid()
-        stack.start_feed()
-        assert stack.feed.process.running_pid() == pid is not None, "starting it twice is harmless"
+        stack.start_feeds()
+        pid = feed.process.running_pid()
+        stack.start_feeds()
+        assert feed.process.running_pid() == pid is not None, "starting it twice is harmless"
 
         status = next(part for part in stack.status() if part.name == "feed")
         assert (status.pid, status.answers, status.in_order) == (pid, True, True)
@@ -421,7 +432,7 @@ def test_the_stack_starts_its_feed_shows_it_and_ends_it(tmp_path: Path) -> None:
     finally:
         stack.down()
     assert [part.name for part in stack.all_parts if part.process.running()] == []
-    assert "ended after " in stack.feed.process.log.read_text(), "it was given the time to end by itself"
+    assert "ended after " in feed.process.log.read_text(), "it was given the time to end by itself"
 
 
 def wait_for_lines(process: subprocess.Popen[str], ledger: Path) -> None:

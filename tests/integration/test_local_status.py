@@ -251,7 +251,7 @@ def test_an_error_that_no_part_expects_is_a_line(tmp_path: Path, monkeypatch: py
     def fail() -> None:
         raise RecursionError("maximum depth\nexceeded")
 
-    monkeypatch.setattr(stack.feed, "check", fail)
+    monkeypatch.setattr(stack.feeds[0], "check", fail)
     assert_is_told(status_of(stack, "feed"), "NOT ANSWERING: RecursionError: maximum depth exceeded")
 
 

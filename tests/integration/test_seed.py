@@ -12,8 +12,8 @@ import clickhouse_connect
 import pytest
 
 from local.clickhouse.testing import running_server
-from local.sample_data import SampleData, page_flow_rows, seed
-from local.sample_data.bulk import fill_access_history, fill_page_flow_day
+from local.statistics.sample_data import SampleData, page_flow_rows, seed
+from local.statistics.sample_data.bulk import fill_access_history, fill_page_flow_day
 from tests.support import make_tables
 
 if TYPE_CHECKING:

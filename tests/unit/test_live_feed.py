@@ -12,18 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.exact_insert import Clock, Ledger, NotSent, Sender, StoreError, UnknownOutcome
-from local.feed import Feed
-from local.sample_data.generator import LOG_TYPE_APPLICATION_START, LOG_TYPE_INSTALL
-from local.sample_data.live import HIGHEST_RATE, KEY_COLUMNS, LATEST_COMMIT_MS, Delivery, LiveTraffic
-from local.sample_data.population import PACKAGES, SERVER_TYPES, SYSTEMS
-from local.sample_data.seeding import PAGE_FLOW, TOTAL_LOG
+from local.statistics.exact_insert import Clock, Ledger, NotSent, Sender, StoreError, UnknownOutcome
+from local.statistics.feed import Feed
+from local.statistics.sample_data.generator import LOG_TYPE_APPLICATION_START, LOG_TYPE_INSTALL
+from local.statistics.sample_data.live import HIGHEST_RATE, KEY_COLUMNS, LATEST_COMMIT_MS, Delivery, LiveTraffic
+from local.statistics.sample_data.population import PACKAGES, SERVER_TYPES, SYSTEMS
+from local.statistics.sample_data.seeding import PAGE_FLOW, TOTAL_LOG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from local.sample_data.live import Key
+    from local.statistics.sample_data.live import Key
 
 SEOUL = ZoneInfo("Asia/Seoul")
 # A Saturday, so that all packages are there.

@@ -17,14 +17,15 @@ from airflow.configuration import conf
 from sqlalchemy import make_url
 
 from local.__main__ import parser
-from local.commands import loop_lines, status_lines, unpause_live_dags, wait_for_loops
+from local.commands import status_lines
+from local.live_loops import loop_lines, unpause_live_dags, wait_for_loops
 from local.processes import ProcessError
 from local.services.airflow import AirflowDeployment
-from local.services.feed import Feed
 from local.services.part import PortTaken
 from local.services.postgres import Postgres
 from local.settings import read_settings
 from local.stack import PartStatus, Progress, Stack, StackError
+from local.statistics.feed_part import Feed
 from scripts.backfill import ApiError
 
 if TYPE_CHECKING:
@@ -141,8 +142,8 @@ def test_the_port_numbers_of_a_part_that_does_not_answer_stay_in_its_line() -> N
 
 def test_the_feed_is_a_part_that_up_leaves_out(tmp_path: Path) -> None:
     stack = Stack(read_settings(tmp_path, {}), Progress(lambda line: None))
-    assert stack.feed not in stack.parts
-    assert stack.all_parts == [*stack.parts, stack.feed]
+    assert not set(stack.feeds) & set(stack.parts)
+    assert stack.all_parts == [*stack.parts, *stack.feeds]
     status = stack.status()
     assert [part.name for part in status] == [part.name for part in stack.all_parts]
     assert [part.name for part in status if part.optional] == ["feed"]
@@ -153,7 +154,7 @@ def test_the_feeds_command_has_no_secret_in_it_and_finds_clickhouse(tmp_path: Pa
     command = Feed(settings).command()
 
     assert "given-secret" not in map(str, command.argv)
-    assert command.argv[1:5] == ["-m", "local.feed", "--rate", "20"]
+    assert command.argv[1:5] == ["-m", "local.statistics.feed", "--rate", "20"]
     assert command.environment["CLICKHOUSE_PASSWORD"] == "given-secret"
     assert command.environment["MAXY_TIMEZONE"] == "Asia/Seoul"
 

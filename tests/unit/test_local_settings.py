@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from local.families import FAMILIES
 from local.settings import SettingsError, read_env_file, read_settings
 
 if TYPE_CHECKING:
@@ -207,3 +208,13 @@ def test_damaged_credentials_are_refused_not_replaced(tmp_path: Path, text: str)
     with pytest.raises(SettingsError, match=r"credentials\.json"):
         read_settings(tmp_path, {})
     assert file.read_text() == text
+
+
+def test_all_families_run_unless_some_are_named(tmp_path: Path) -> None:
+    assert read_settings(tmp_path, {}).families == tuple(FAMILIES)
+    assert read_settings(tmp_path, {"FAMILIES": " statistics , statistics"}).families == ("statistics",)
+
+
+def test_a_family_that_there_is_not_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="FAMILIES=statistic: there is no family 'statistic'; there are"):
+        read_settings(tmp_path, {"FAMILIES": "statistic"})

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from local.sample_data.generator import (
+from local.statistics.sample_data.generator import (
     LOG_TYPE_APPLICATION_START,
     LOG_TYPE_INSTALL,
     Columns,
@@ -17,7 +17,7 @@ from local.sample_data.generator import (
     arrived_between,
     page_flow_rows,
 )
-from local.sample_data.population import PACKAGES, SERVER_TYPES, SYSTEMS, WEEKEND_PACKAGE, Population
+from local.statistics.sample_data.population import PACKAGES, SERVER_TYPES, SYSTEMS, WEEKEND_PACKAGE, Population
 
 # A Saturday, so that all packages are there.
 DAY = date(2026, 11, 21)

@@ -13,7 +13,7 @@ import pytest
 import redis
 from airflow.dag_processing.dagbag import DagBag
 
-from local.sample_data.generator import SampleData, page_flow_rows
+from local.statistics.sample_data.generator import SampleData, page_flow_rows
 from tests.conftest import ROOT
 from tests.oracle import ExpectedStatistics, expected_statistics
 from tests.support import hashes, make_tables, package_environment, run_dag

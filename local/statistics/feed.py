@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local.exact_insert import ClickHouseStore, Clock, Ledger, Sender, Totals, UnknownOutcome
-from local.feed_options import FeedOptions, add_feed_options, feed_options
-from local.sample_data.live import LiveTraffic
-from local.sample_data.seeding import PAGE_FLOW, TOTAL_LOG
+from local.statistics.exact_insert import ClickHouseStore, Clock, Ledger, Sender, Totals, UnknownOutcome
+from local.statistics.feed_options import FeedOptions, add_feed_options, feed_options
+from local.statistics.sample_data.live import LiveTraffic
+from local.statistics.sample_data.seeding import PAGE_FLOW, TOTAL_LOG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -148,7 +148,7 @@ def run_feed(http: Mapping[str, Any], *, timezone: str, options: FeedOptions, re
 
 def main() -> int:
     """Feed the ClickHouse that CLICKHOUSE_* name; a day begins at midnight in MAXY_TIMEZONE."""
-    parser = argparse.ArgumentParser(prog="python -m local.feed", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m local.statistics.feed", description=main.__doc__)
     add_feed_options(parser)
     parser.add_argument("--heartbeat", type=Path, metavar="FILE", help="touched after each second's rows")
     http = {

@@ -8,14 +8,14 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from local.sample_data.generator import SampleData, arrived_between
+from local.statistics.sample_data.generator import SampleData, arrived_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from clickhouse_connect.driver.client import Client
 
-    from local.sample_data.generator import Columns
+    from local.statistics.sample_data.generator import Columns
 
 PAGE_FLOW = "maxy_device_page_flow"
 TOTAL_LOG = "maxy_app_total_log"

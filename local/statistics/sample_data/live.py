@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from local.sample_data.generator import (
+from local.statistics.sample_data.generator import (
     LOG_TYPE_APPLICATION_START,
     LOG_TYPE_CRASH,
     LOG_TYPE_INSTALL,
@@ -27,15 +27,15 @@ from local.sample_data.generator import (
     LOG_TYPE_PAGE_TROUBLE,
     LOG_TYPE_WEB_RESPONSE,
 )
-from local.sample_data.population import PACKAGES, SYSTEMS, Population
-from local.sample_data.seeding import PAGE_FLOW, TOTAL_LOG
+from local.statistics.sample_data.population import PACKAGES, SYSTEMS, Population
+from local.statistics.sample_data.seeding import PAGE_FLOW, TOTAL_LOG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from local.sample_data.generator import Columns
+    from local.statistics.sample_data.generator import Columns
 
 #: What makes a row one event: the ORDER BY of each table (an instant, the device, a number).
 KEY_COLUMNS: Mapping[str, tuple[str, str, str]] = {

@@ -14,14 +14,14 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from local.sample_data.population import PACKAGES, SYSTEMS, Population
+from local.statistics.sample_data.population import PACKAGES, SYSTEMS, Population
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from local.sample_data.population import ActiveDevices
+    from local.statistics.sample_data.population import ActiveDevices
 
 # One list per column of the table, all of one length. Instants are numbers as the table stores them: reg_dt in
 # milliseconds since 1970-01-01 UTC, page_start_tm_dt and log_tm_dt in seconds.

@@ -15,7 +15,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
 
-from local.sample_data.seeding import PAGE_FLOW, TOTAL_LOG
+from local.statistics.sample_data.seeding import PAGE_FLOW, TOTAL_LOG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-    from local.sample_data.live import Delivery
+    from local.statistics.sample_data.live import Delivery
 
 # Seconds before the next attempt; a server that comes back is back at work within seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0

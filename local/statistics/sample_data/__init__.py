@@ -4,7 +4,7 @@
 volumes for benchmarks.
 """
 
-from local.sample_data.generator import SampleData, page_flow_rows
-from local.sample_data.seeding import SeedResult, seed
+from local.statistics.sample_data.generator import SampleData, page_flow_rows
+from local.statistics.sample_data.seeding import SeedResult, seed
 
 __all__ = ["SampleData", "SeedResult", "page_flow_rows", "seed"]

@@ -6,9 +6,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from local.feed_options import GENTLE_RATE
 from local.processes import Command, DetachedProcess
 from local.services.part import NotReady, Part, clean_environment
+from local.statistics.feed_options import GENTLE_RATE
 
 if TYPE_CHECKING:
     from local.settings import Settings
@@ -30,7 +30,15 @@ class Feed(Part):
 
     def command(self) -> Command:
         return Command(
-            argv=[sys.executable, "-m", "local.feed", "--rate", f"{GENTLE_RATE:g}", "--heartbeat", self._heartbeat],
+            argv=[
+                sys.executable,
+                "-m",
+                "local.statistics.feed",
+                "--rate",
+                f"{GENTLE_RATE:g}",
+                "--heartbeat",
+                self._heartbeat,
+            ],
             environment=clean_environment() | self._settings.service_environment() | {"PYTHONUNBUFFERED": "1"},
             directory=self._settings.root,
         )
