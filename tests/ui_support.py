@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -18,11 +19,15 @@ from maxy.loops.health import HealthLimits
 from maxy.loops.options import RealtimeSettings
 from maxy.loops.registry import enabled_loops
 from maxy.statistics.live_loops import LIVE_LOOPS
-from maxy.statistics.web.sources import PageSettings, Sources
+from maxy.statistics.web.family import WEB
+from maxy.statistics.web.parts import statistics_parts
+from maxy.statistics.web.sources import PageSettings
+from maxy.web.app import create_apps
+from maxy.web.sources import Clients
 from tests.realtime_support import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     import pytest
 
@@ -76,13 +81,23 @@ def page_settings(timezone: str = "UTC", **realtime: Any) -> PageSettings:
     :param realtime: what ``maxy_realtime`` says.
     """
     parsed = RealtimeSettings.parse(json.dumps(realtime), where="test", built_in=LIVE_LOOPS)
-    return PageSettings(ZoneInfo(timezone), PREFIX, tuple(enabled_loops(parsed, LIVE_LOOPS)), LIMITS)
+    return PageSettings(
+        timezone=ZoneInfo(timezone), prefix=PREFIX, loops=tuple(enabled_loops(parsed, LIVE_LOOPS)), limits=LIMITS
+    )
 
 
-def unreachable_sources(clock: Clock) -> Sources:
-    """Return sources where both servers refuse."""
+def statistics_app(clients: Clients, read_settings: Callable[[], PageSettings] = page_settings) -> FastAPI:
+    """Make the application with the pages of the statistics alone.
+
+    :param read_settings: instead of Airflow's variables.
+    """
+    return create_apps([replace(WEB, parts=lambda: statistics_parts(read_settings))], clients).pages
+
+
+def unreachable_clients(clock: Clock) -> Clients:
+    """Return clients where both servers refuse."""
 
     async def refuse() -> Any:
         raise ConnectionRefusedError("nobody is there")
 
-    return Sources(clock, connect_valkey=refuse, find_clickhouse=refuse, read_settings=page_settings)
+    return Clients(clock, connect_valkey=refuse, find_clickhouse=refuse)

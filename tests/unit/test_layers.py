@@ -57,15 +57,6 @@ FORMER_NAMES = ("assets", "realtime", "sensors.statistics_day", "statistics_day"
 #: Arrows that still run the wrong way. The list may only shrink.
 KNOWN = {
     "clickhouse.new_parts -> loops.loop",
-    "web.app -> statistics.web.history",
-    "web.app -> statistics.web.routes",
-    "web.app -> statistics.web.sources",
-    "web.hub -> statistics.web.live_store",
-    "web.hub -> statistics.web.models",
-    "web.hub -> statistics.web.sources",
-    "web.hub -> statistics.web.topics",
-    "web.service -> statistics.web.models",
-    "web.service -> statistics.web.sources",
 }
 
 

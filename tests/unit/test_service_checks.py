@@ -9,16 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxy.service_checks import (
-    CheckedDay,
     Disk,
-    ProblemKind,
+    ServerProblem,
     check_clock,
-    check_days,
     check_disks,
     check_version,
     clock_skew,
     persistence_of,
 )
+from maxy.statistics.day_checks import CheckedDay, ProblemKind, check_days
 
 GIB = 1024**3
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -40,7 +39,7 @@ NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 )
 def test_a_disk_is_nearly_full_below_a_tenth_or_a_gibibyte(free: int, total: int, is_wrong: bool) -> None:
     found = check_disks([Disk("roomy", 50 * GIB, 100 * GIB), Disk("d", free, total)])
-    assert [(one.kind, one.values["disk"]) for one in found] == ([(ProblemKind.DISK_SPACE, "d")] if is_wrong else [])
+    assert [(one.kind, one.values["disk"]) for one in found] == ([(ServerProblem.DISK_SPACE, "d")] if is_wrong else [])
 
 
 def test_a_clock_is_apart_by_what_the_way_cannot_explain() -> None:
@@ -79,10 +78,14 @@ def test_clocks_that_agree_are_not_told(skew: float | None) -> None:
     ],
 )
 def test_replaced_rows_come_back_before_26_6_1(version: str, is_old: bool) -> None:
-    assert [one.kind for one in check_version(version, has_short_lifetime=False)] == (
-        [ProblemKind.OLD_CLICKHOUSE] if is_old else []
-    )
-    assert check_version(version, has_short_lifetime=True) == []
+    found = check_version(version, table="scores", has_short_lifetime=False)
+    assert [one.kind for one in found] == ([ServerProblem.OLD_CLICKHOUSE] if is_old else [])
+    assert all("ALTER TABLE scores " in command for one in found for command in one.commands)
+    assert check_version(version, table="scores", has_short_lifetime=True) == []
+
+
+def test_the_statistics_tell_of_every_problem_of_a_server() -> None:
+    assert {str(kind) for kind in ServerProblem} < {str(kind) for kind in ProblemKind}
 
 
 @pytest.mark.parametrize(

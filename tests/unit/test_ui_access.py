@@ -9,10 +9,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from maxy.web.app import create_app
 from maxy.web.headers import CONTENT_SECURITY_POLICY
 from tests.realtime_support import FakeClock
-from tests.ui_support import MOUNT, Login, browsing, unreachable_sources
+from tests.ui_support import MOUNT, Login, browsing, statistics_app, unreachable_clients
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +35,7 @@ EVERY_ANSWER = {
 
 def _routes() -> Iterator[str]:
     """Yield an address of each route; of the API with the parameters that its document says are needed."""
-    app = create_app(unreachable_sources(FakeClock(NOW)))
+    app = statistics_app(unreachable_clients(FakeClock(NOW)))
     documented = app.openapi()["paths"]
     for route in app.routes:
         path: str = route.path  # type: ignore[attr-defined]
@@ -52,8 +51,8 @@ CLOSED = [route for route in ROUTES if route not in OPEN]
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     # The stream would not end otherwise.
-    monkeypatch.setattr("maxy.web.service.is_server_stopping", lambda: True)
-    return create_app(unreachable_sources(FakeClock(NOW)))
+    monkeypatch.setattr("maxy.web.shell.is_server_stopping", lambda: True)
+    return statistics_app(unreachable_clients(FakeClock(NOW)))
 
 
 @pytest.fixture
@@ -192,6 +191,7 @@ def test_pages_are_asked_for_each_time_and_answered_shortly_if_nothing_changed(
         ("app.css", "text/css; charset=utf-8"),
         ("js/live.js", "text/javascript; charset=utf-8"),
         ("vendor/plotly.min.js", "text/javascript; charset=utf-8"),
+        ("statistics.css", "text/css; charset=utf-8"),
     ],
 )
 def test_files_of_the_pages_are_given(file: str, media_type: str, app: FastAPI, login: Login) -> None:

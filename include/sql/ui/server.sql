@@ -6,5 +6,5 @@ SELECT
     (
         SELECT count()
         FROM system.tables
-        WHERE database = currentDatabase() AND name = 'max_device_statistic' AND engine_full LIKE '%old_parts_lifetime%'
+        WHERE database = currentDatabase() AND name = {table:String} AND engine_full LIKE '%old_parts_lifetime%'
     ) AS short_lifetimes

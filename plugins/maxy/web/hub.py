@@ -1,26 +1,31 @@
-"""One reader of Valkey for all live pages of a server process."""
+"""One reader of Valkey for all live pages of a family in a server process."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from maxy.instants import utc_iso
-from maxy.statistics.web.live_store import SCATTERS, LiveStore, reports
-from maxy.statistics.web.models import Loops
-from maxy.statistics.web.sources import SourceUnavailable
-from maxy.statistics.web.topics import LogRateTopic, ScatterTopic, TodayTopic, event
+from maxy.web.models import Loops
+from maxy.web.shown_loops import read_statuses, reports
+from maxy.web.sources import SourceUnavailable
+from maxy.web.topics import Look, event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Hashable
     from datetime import datetime
 
-    from maxy.loops.status import LoopStatus
-    from maxy.statistics.web.live_store import Triple
-    from maxy.statistics.web.sources import Sources
-    from maxy.statistics.web.topics import Topic
+    from redis.asyncio import Redis
+
+    from maxy.web.shown_loops import ShownLoops
+    from maxy.web.sources import Sources
+    from maxy.web.topics import Topic, Topics
+
+Live = TypeVar("Live", bound="ShownLoops")
+Store = TypeVar("Store")
 
 _log = logging.getLogger(__name__)
 
@@ -40,23 +45,42 @@ class TooManyPages(Exception):
     """No further page can be served."""
 
 
-class LiveHub:
-    """Looks at the loops once a second as long as pages are open, and reads what has changed at their ticks.
+@dataclass
+class StreamLimit:
+    """How many streams a server process serves at a time, whatever they are of.
+
+    :param most: that are served.
+    :param open: that are served now.
+    """
+
+    most: int = 500
+    open: int = 0
+
+
+class LiveHub(Generic[Live, Store]):
+    """Looks at a family's loops once a second as long as pages are open, and reads what has changed at their ticks.
 
     Belongs to one event loop.
 
-    :param sources: where it is read from.
+    :param sources: where it is read from; the settings say which loops there are.
+    :param open_store: makes what topics read from.
     :param is_stopping: whether the server is about to end; then streams end too.
-    :param most_pages: that are served at a time.
+    :param limit: on the streams of all hubs.
     """
 
     def __init__(
-        self, sources: Sources, *, is_stopping: Callable[[], bool] = lambda: False, most_pages: int = 500
+        self,
+        sources: Sources[Live],
+        open_store: Callable[[Redis, Live], Store],
+        *,
+        is_stopping: Callable[[], bool] = lambda: False,
+        limit: StreamLimit | None = None,
     ) -> None:
         self._sources = sources
+        self._open_store = open_store
         self._is_stopping = is_stopping
-        self._most_pages = most_pages
-        self._topics: dict[Hashable, Topic] = {}
+        self._limit = limit or StreamLimit()
+        self._topics: dict[Hashable, Topic[Store]] = {}
         self._pages: set[_Page] = set()
         self._reader: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -65,17 +89,18 @@ class LiveHub:
         self._loops_told = float("-inf")
         self._ticks: dict[str, datetime | None] = {}
 
-    async def listen(self, triple: Triple, *, seconds: float) -> AsyncGenerator[bytes, None]:
-        """Yield events for a page: everything at once, then what changes.
+    async def listen(self, topics: Topics[Store], *, seconds: float) -> AsyncGenerator[bytes, None]:
+        """Yield events for a page: everything at once, then what changes, and the status of the loops.
 
-        :param triple: package, server type and system.
+        :param topics: what the page listens to. A topic that another page listens to already is not made again.
         :param seconds: after which the stream ends; the page then asks again, and is checked again.
         :raises TooManyPages: before the first event.
         """
-        if len(self._pages) >= self._most_pages:
-            raise TooManyPages(f"{self._most_pages} live pages are open already")
-        page = _Page(self._topics_of(triple))
+        if self._limit.open >= self._limit.most:
+            raise TooManyPages(f"{self._limit.most} live pages are open already")
+        page = _Page([self._topics.get(name) or self._topics.setdefault(name, make()) for name, make in topics.items()])
         self._pages.add(page)
+        self._limit.open += 1
         if self._reader is None or self._reader.done():
             self._reader = asyncio.ensure_future(self._read())
         self._wake.set()
@@ -86,25 +111,13 @@ class LiveHub:
                     yield piece
         finally:
             self._pages.discard(page)
-
-    def _topics_of(self, triple: Triple) -> list[Topic]:
-        package, server, _ = triple
-        pair = (package, server)
-        made: dict[Hashable, Callable[[], Topic]] = {
-            ("today", triple): lambda: TodayTopic(self._sources, triple),
-            ("log_rate", pair): lambda: LogRateTopic(self._sources, pair),
-            **{
-                ("scatter", loop, pair): lambda loop=loop: ScatterTopic(self._sources, loop, pair)  # type: ignore[misc]
-                for loop in SCATTERS
-            },
-        }
-        return [self._topics.get(name) or self._topics.setdefault(name, make()) for name, make in made.items()]
+            self._limit.open -= 1
 
     async def _read(self) -> None:
         """Read until nobody has listened for a while."""
         monotonic = self._sources.clock.monotonic
         last_page = monotonic()
-        ready: set[Topic] = set()
+        ready: set[Topic[Store]] = set()
         task = asyncio.current_task()
         assert task is not None, "it runs as a task"
         try:
@@ -126,7 +139,7 @@ class LiveHub:
             for page in self._pages:
                 page.end()
 
-    async def _look(self, ready: set[Topic]) -> None:
+    async def _look(self, ready: set[Topic[Store]]) -> None:
         """Look at the loops once, and read the topics whose loop has ticked, or that are new."""
         now = self._sources.clock.now()
         try:
@@ -136,20 +149,17 @@ class LiveHub:
             return
         try:
             async with self._sources.valkey() as valkey:
-                store = LiveStore(valkey, settings)
-                statuses = await store.statuses()
-                await self._read_topics(store, statuses, ready, now)
+                look = Look(self._open_store(valkey, settings), await read_statuses(valkey, settings), now)
+                await self._read_topics(look, ready)
         except SourceUnavailable as error:
             # After an outage everything is read, whatever has ticked since.
             ready.clear()
             self._tell_loops(Loops(at=utc_iso(now), error=str(error), loops=reports(None, settings, now)))
             return
-        self._tell_loops(Loops(at=utc_iso(now), error=None, loops=reports(statuses, settings, now)))
+        self._tell_loops(Loops(at=utc_iso(now), error=None, loops=reports(look.statuses, settings, now)))
 
-    async def _read_topics(
-        self, store: LiveStore, statuses: Mapping[str, LoopStatus | None], ready: set[Topic], now: datetime
-    ) -> None:
-        ticks = {name: status.last_success_at if status is not None else None for name, status in statuses.items()}
+    async def _read_topics(self, look: Look[Store], ready: set[Topic[Store]]) -> None:
+        ticks = {name: status.last_success_at if status is not None else None for name, status in look.statuses.items()}
         ticked = {name for name, tick in ticks.items() if tick != self._ticks.get(name)}
         listened = {topic for page in self._pages for topic in page.topics}
         for name, topic in list(self._topics.items()):
@@ -159,7 +169,7 @@ class LiveHub:
                 ready.discard(topic)
         for topic in listened:
             if topic not in ready or topic.is_incomplete or topic.loops & ticked:
-                change = await topic.read(store, statuses, now)
+                change = await topic.read(look)
                 ready.add(topic)
                 for page in self._pages:
                     if topic in page.topics:
@@ -192,10 +202,10 @@ class _Page:
     :param topics: what it listens to.
     """
 
-    def __init__(self, topics: list[Topic]) -> None:
+    def __init__(self, topics: list[Topic[Any]]) -> None:
         self.topics = frozenset(topics)
         self.knows_loops = False
-        self._known: set[Topic] = set()
+        self._known: set[Topic[Any]] = set()
         self._waiting: list[bytes] = []
         self._news = asyncio.Event()
         self.has_ended = False
@@ -205,12 +215,12 @@ class _Page:
         self.knows_loops = True
         self._append(piece)
 
-    def tell(self, topic: Topic, change: bytes | None) -> None:
+    def tell(self, topic: Topic[Any], change: bytes | None) -> None:
         """Send what has changed of a topic, to one who knows what there was before."""
         if change is not None and topic in self._known:
             self._append(change)
 
-    def begin(self, ready: set[Topic]) -> None:
+    def begin(self, ready: set[Topic[Any]]) -> None:
         """Send all there is of the topics that the page knows nothing of."""
         for topic in (self.topics & ready) - self._known:
             self._known.add(topic)

@@ -1,4 +1,4 @@
-"""The pages themselves: made of this package's templates, files, and the chart library out of its installed package."""
+"""The pages themselves: made of the families' templates and files, and of the chart library's as it is installed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
@@ -13,9 +14,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
 from maxy.web.access import MAY_SEE_PLUGINS
+from maxy.web.parts import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from maxy.web.parts import WebParts
 
 _DIRECTORY = Path(__file__).resolve().parent
 _STATIC = _DIRECTORY / "static"
+_TEMPLATES = _DIRECTORY / "templates"
 _MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -23,62 +31,125 @@ _MEDIA_TYPES = {
 }
 # Asked for each time, so that an upgrade shows at once, and answered with 304 as long as nothing has changed.
 _CACHE_CONTROL = "private, no-cache"
-#: Names of the pages, below the application's prefix.
-PAGES = ("live", "history", "health", "dag", "docs")
+#: The pages that are no family's; their links are behind those of the families.
+_SHELLS_PAGES = (Page(name="health"), Page(name="docs"))
+#: Who made what is no family's, in errors.
+_SHELL = "the pages themselves"
 
 # For its answers to browsers that have the file already.
 _given = StaticFiles(check_dir=False)
-router = APIRouter(dependencies=[MAY_SEE_PLUGINS], include_in_schema=False)
 
 
-def _page(name: str) -> None:
-    @router.get(f"/{name}", name=name)
-    async def page(request: Request) -> Response:
-        html, etag = _rendered(name)
-        answer = Response(
-            html, media_type="text/html; charset=utf-8", headers={"ETag": etag, "Cache-Control": _CACHE_CONTROL}
+def make_router(families: Mapping[str, WebParts]) -> APIRouter:
+    """Return the routes of the pages and their files.
+
+    :param families: by their names.
+    :raises ValueError: two of them have a page or a file of the same name.
+    """
+    router = APIRouter(dependencies=[MAY_SEE_PLUGINS], include_in_schema=False)
+    templates = _Templates(families)
+    files = _own_files(families)
+
+    def add(name: str) -> None:
+        @router.get(f"/{name}", name=name)
+        async def page(request: Request) -> Response:
+            html, etag = templates.render(name)
+            answer = Response(
+                html, media_type="text/html; charset=utf-8", headers={"ETag": etag, "Cache-Control": _CACHE_CONTROL}
+            )
+            if _given.is_not_modified(answer.headers, request.headers):
+                return NotModifiedResponse(answer.headers)
+            return answer
+
+    for name in templates.pages:
+        add(name)
+
+    @router.get("/static/{path:path}")
+    async def static(request: Request, path: str) -> Response:
+        """Give a file of the pages: nothing else can be asked for, however it is written."""
+        file = files.get(path) or _library_files().get(path)
+        if file is None:
+            raise HTTPException(404, f"there is no file {path}")
+        response = _given.file_response(file, file.stat(), request.scope)
+        response.headers["Cache-Control"] = _CACHE_CONTROL
+        if response.status_code == 200:
+            response.headers["Content-Type"] = _MEDIA_TYPES[file.suffix]
+        return response
+
+    return router
+
+
+class _Templates:
+    """The pages, each made once. Nothing of the viewer or of the figures is in them.
+
+    :param families: by their names.
+    :raises ValueError: two have a page of the same name.
+    """
+
+    def __init__(self, families: Mapping[str, WebParts]) -> None:
+        self.pages: dict[str, Page] = {}
+        owners: dict[str, str] = {}
+        of_families = [(name, page) for name, parts in families.items() for page in parts.pages]
+        for owner, page in (*of_families, *((_SHELL, page) for page in _SHELLS_PAGES)):
+            _claim("page", page.name, owner, owners)
+            self.pages[page.name] = page
+        self._reports = [parts.health for parts in families.values() if parts.health]
+        self._context = {
+            "bar": [page.name for page in self.pages.values() if page.is_in_bar],
+            "keeps": " ".join(dict.fromkeys(kept for parts in families.values() for kept in parts.keeps)),
+            "styles": ["app.css", *(style for parts in families.values() for style in parts.styles)],
+            "texts": [text for parts in families.values() for text in parts.texts],
+            "reports": [report.template for report in self._reports],
+        }
+        # Its own first: a family does not change the frame of the others' pages.
+        directories = [_TEMPLATES, *(parts.templates for parts in families.values() if parts.templates)]
+        self._environment = Environment(
+            loader=FileSystemLoader(directories),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
-        if _given.is_not_modified(answer.headers, request.headers):
-            return NotModifiedResponse(answer.headers)
-        return answer
+        self._rendered: dict[str, tuple[bytes, str]] = {}
+
+    def render(self, name: str) -> tuple[bytes, str]:
+        """Return a page and its ETag."""
+        if name not in self._rendered:
+            own = [report.script for report in self._reports] if name == "health" else [f"js/{name}.js"]
+            scripts = [*self._context["texts"], *own]
+            html = self._environment.get_template(f"{name}.html").render(name=name, scripts=scripts, **self._context)
+            encoded = html.encode()
+            self._rendered[name] = encoded, f'"{hashlib.sha256(encoded).hexdigest()[:32]}"'
+        return self._rendered[name]
 
 
-for _name in PAGES:
-    _page(_name)
+def _own_files(families: Mapping[str, WebParts]) -> dict[str, Path]:
+    """Return every file of the package that may be given, by its path.
+
+    :raises ValueError: two families have one of the same path.
+    """
+    owners: dict[str, str] = {}
+    found: dict[str, Path] = {}
+    of_families = [(name, parts.static) for name, parts in families.items() if parts.static]
+    for owner, directory in ((_SHELL, _STATIC), *of_families):
+        for file in sorted(directory.rglob("*")):
+            if file.suffix in _MEDIA_TYPES:
+                path = file.relative_to(directory).as_posix()
+                _claim("file", path, owner, owners)
+                found[path] = file
+    return found
 
 
-@router.get("/static/{path:path}")
-async def static(request: Request, path: str) -> Response:
-    """Give a file of the pages."""
-    file = _files().get(path)
-    if file is None:
-        raise HTTPException(404, f"there is no file {path}")
-    response = _given.file_response(file, file.stat(), request.scope)
-    response.headers["Cache-Control"] = _CACHE_CONTROL
-    if response.status_code == 200:
-        response.headers["Content-Type"] = _MEDIA_TYPES[file.suffix]
-    return response
+def _claim(kind: str, name: str, owner: str, owners: dict[str, str]) -> None:
+    if name in owners:
+        raise ValueError(f"{kind} {name}: both {owners[name]} and {owner} have one of that name")
+    owners[name] = owner
 
 
 @cache
-def _rendered(name: str) -> tuple[bytes, str]:
-    """Return a page and its ETag. Nothing of the viewer or of the figures is in it."""
-    environment = Environment(
-        loader=FileSystemLoader(_DIRECTORY / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template(f"{name}.html").render(name=name).encode()
-    return html, f'"{hashlib.sha256(html).hexdigest()[:32]}"'
-
-
-@cache
-def _files() -> dict[str, Path]:
-    """Return every file that may be given, by its path: nothing else can be asked for, however it is written."""
-    own = {file.relative_to(_STATIC).as_posix(): file for file in _STATIC.rglob("*") if file.suffix in _MEDIA_TYPES}
+def _library_files() -> dict[str, Path]:
+    """Return the files of the chart library."""
     plotly = find_spec("plotly")
     if plotly is None or plotly.origin is None:
         raise ModuleNotFoundError("plotly is not installed: it is in requirements.txt, for the pages' charts")
-    return {**own, "vendor/plotly.min.js": Path(plotly.origin).parent / "package_data" / "plotly.min.js"}
+    return {"vendor/plotly.min.js": Path(plotly.origin).parent / "package_data" / "plotly.min.js"}

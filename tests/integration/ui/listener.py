@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
-    from maxy.web.hub import LiveHub
-    from tests.integration.ui.site import Triple
+    from tests.integration.ui.site import Site, Triple
 
 _SECONDS = 20.0
 
@@ -95,10 +94,10 @@ async def soon(condition: Callable[[], Any], what: str) -> None:
 
 
 @asynccontextmanager
-async def listening(hub: LiveHub, triple: Triple, *, seconds: float = 900.0) -> AsyncIterator[LivePage]:
+async def listening(site: Site, triple: Triple, *, seconds: float = 900.0) -> AsyncIterator[LivePage]:
     """Listen as one page, until the end of the block."""
     page = LivePage()
-    stream = hub.listen(triple, seconds=seconds)
+    stream = site.listen(triple, seconds=seconds)
     task = asyncio.ensure_future(_listen(page, stream))
     try:
         yield page

@@ -21,16 +21,16 @@ from maxy.loops.status import LoopStatus
 from maxy.statistics.live.device import Device
 from maxy.statistics.live.page import Page
 from maxy.statistics.live_loops import LIVE_LOOPS
-from maxy.statistics.web.live_store import SCATTERS
+from maxy.statistics.web.live_store import SCATTERS, LiveStore
 from maxy.statistics.web.models import DEVICE_METRICS, PAGE_METRICS
-from maxy.statistics.web.sources import Sources
+from maxy.statistics.web.topics import topics_of
 from maxy.valkey.keys import KeyTemplate
-from maxy.web.app import create_app
+from maxy.web.sources import Clients
 from tests.realtime_support import PREFIX
-from tests.ui_support import browsing, page_settings
+from tests.ui_support import browsing, page_settings, statistics_app
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
     from datetime import datetime
 
     import httpx
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from local.clickhouse.testing import Server
     from maxy.clock import Clock
+    from maxy.statistics.web.service import Service
+    from maxy.statistics.web.sources import PageSettings
     from maxy.web.hub import LiveHub
     from tests.support import Valkey
 
@@ -51,19 +53,29 @@ PERIODS = {name: loop_class(path).period_seconds for name, path in LIVE_LOOPS.it
 class Site:
     """An application with clients of its own.
 
+    :param clients: of Valkey and ClickHouse, which all families share.
     :param client: of somebody who may see plugins; addresses are relative to the application's prefix.
     :param commands: what was asked of Valkey: command and first argument.
     """
 
     app: FastAPI
-    sources: Sources
+    clients: Clients
     client: httpx.AsyncClient
     commands: Counter[tuple[str, str]]
 
     @property
-    def hub(self) -> LiveHub:
-        hub: LiveHub = self.app.state.service.hub
-        return hub
+    def service(self) -> Service:
+        """What the routes of the statistics work with."""
+        service: Service = self.app.state.shell.families["statistics"]
+        return service
+
+    @property
+    def hub(self) -> LiveHub[PageSettings, LiveStore]:
+        return self.service.hub
+
+    def listen(self, triple: Triple, *, seconds: float = 900.0) -> AsyncGenerator[bytes, None]:
+        """Listen to the events of a key, as the stream's route does."""
+        return self.hub.listen(topics_of(self.service.sources, triple), seconds=seconds)
 
     async def ask(self, path: str, *, status: int = 200, **parameters: Any) -> Any:
         """Ask the API.
@@ -99,18 +111,13 @@ async def running_site(
     async def find_clickhouse() -> ClickHouseAddress:
         return ClickHouseAddress(server.host, server.http_port, server.user, DATABASE, server.password)
 
-    sources = Sources(
-        clock,
-        connect_valkey=connect_valkey,
-        find_clickhouse=find_clickhouse,
-        read_settings=lambda: page_settings(timezone, **realtime),
-    )
-    app = create_app(sources)
+    clients = Clients(clock, connect_valkey=connect_valkey, find_clickhouse=find_clickhouse)
+    app = statistics_app(clients, lambda: page_settings(timezone, **realtime))
     try:
         async with browsing(app, headers) as client:
-            yield Site(app, sources, client, commands)
+            yield Site(app, clients, client, commands)
     finally:
-        await sources.close()
+        await clients.close()
 
 
 class _Counting(Redis):

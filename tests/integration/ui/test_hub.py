@@ -107,14 +107,14 @@ def test_a_new_page_is_told_everything_at_once(tell: Any, loops: Loops, valkey: 
     loops.all_ticked(NOW)
 
     async def story(running: Site, clock: FakeClock) -> None:
-        async with listening(running.hub, KEY) as page:
+        async with listening(running, KEY) as page:
             await page.until(page.knows_all)
             assert is_as_in_valkey(page, valkey)
             resets = [data["reset"] for name, data in page.events if name in ("scatter", "log_rate")]
             assert all(resets)
             assert page.loops["error"] is None
             assert {loop["state"] for loop in page.loops["loops"]} == {"ok"}
-            async with listening(running.hub, KEY) as second:
+            async with listening(running, KEY) as second:
                 await second.until(second.knows_all)
                 assert (second.today, second.points) == (page.today, page.points)
 
@@ -123,7 +123,7 @@ def test_a_new_page_is_told_everything_at_once(tell: Any, loops: Loops, valkey: 
 
 def test_a_page_where_there_is_nothing_is_told_so(tell: Any) -> None:
     async def story(running: Site, clock: FakeClock) -> None:
-        async with listening(running.hub, KEY) as page:
+        async with listening(running, KEY) as page:
             await page.until(page.knows_all)
             assert {loop["state"] for loop in page.loops["loops"]} == {"never"}
             assert (page.today["device"]["figures"], page.today["page"]["figures"]) == (None, None)
@@ -150,7 +150,7 @@ def test_a_tick_is_told_with_what_its_loop_writes_and_nothing_else(
     loops.all_ticked(NOW)
 
     async def story(running: Site, clock: FakeClock) -> None:
-        async with listening(running.hub, KEY) as page:
+        async with listening(running, KEY) as page:
             await page.until(lambda: page.names().count("log_rate") == 2, "the time before the first tick is told")
             before = len(page.events)
             loops.rate(KEY[:2], at(5), rows=3)
@@ -169,7 +169,7 @@ def test_points_that_come_and_go_are_told_and_no_others(tell: Any, loops: Loops,
     loops.all_ticked(NOW)
 
     async def story(running: Site, clock: FakeClock) -> None:
-        async with listening(running.hub, KEY) as page:
+        async with listening(running, KEY) as page:
             await page.until(page.knows_all)
             loops.points("loading_time", KEY[:2], [point("loading_time", 20), point("loading_time", 30)], at(5))
             loops.ticked("loading_time", at(5))
@@ -186,7 +186,7 @@ def test_loops_are_told_every_five_seconds_and_at_once_when_their_state_changes(
     loops.all_ticked(NOW)
 
     async def story(running: Site, clock: FakeClock) -> None:
-        async with listening(running.hub, KEY) as page:
+        async with listening(running, KEY) as page:
             await page.until(page.knows_all)
             for count in (2, 3, 4):
                 clock.advance(5)
@@ -214,7 +214,7 @@ def test_the_log_rate_has_no_gap_between_the_table_and_the_first_tick(tell: Any,
     loops.all_ticked(NOW)
 
     async def story(running: Site, clock: FakeClock) -> None:
-        async with listening(running.hub, KEY) as page:
+        async with listening(running, KEY) as page:
             await page.until(lambda: page.names().count("log_rate") == 2)
             loops.rate(KEY[:2], at(5), 9)
             loops.ticked("log_meter", at(5))
@@ -246,7 +246,7 @@ def test_what_pages_show_is_what_valkey_has(tell: Any, loops: Loops, valkey: Val
             for second in range(data.draw(st.integers(2, 6), label="steps")):
                 for _ in range(data.draw(st.integers(0 if pages else 1, 3), label="new pages")):
                     triple = data.draw(st.sampled_from(keys), label="key")
-                    pages.append((triple, await stack.enter_async_context(listening(running.hub, triple))))
+                    pages.append((triple, await stack.enter_async_context(listening(running, triple))))
                 for triple in data.draw(st.lists(st.sampled_from(keys), max_size=4, unique=True), label="written"):
                     loops.figures("device", triple, at(second), visit=data.draw(st.integers(0, 2**64 - 1)))
                     loops.figures("page", triple, at(second), lcp_avg=data.draw(st.floats(0, 1e6)))
@@ -284,7 +284,7 @@ def reads_of_a_story(tell: Any, loops: Loops, pages: list[Triple]) -> dict[tuple
     async def story(running: Site, clock: FakeClock) -> None:
         tick(0)
         async with AsyncExitStack() as stack:
-            shown = [await stack.enter_async_context(listening(running.hub, triple)) for triple in pages]
+            shown = [await stack.enter_async_context(listening(running, triple)) for triple in pages]
             for page in shown:
                 # The log rate is read until ClickHouse has told of the time before.
                 await page.until(lambda page=page: page.knows_all() and page.names().count("log_rate") > 1)
@@ -332,10 +332,10 @@ def test_the_server_counts_no_more_commands_for_many_pages(tell: Any, loops: Loo
 
     async def story(running: Site, clock: FakeClock) -> None:
         async with AsyncExitStack() as stack:
-            first = await stack.enter_async_context(listening(running.hub, KEY))
+            first = await stack.enter_async_context(listening(running, KEY))
             await first.until(first.knows_all)
             valkey.config_resetstat()
-            pages = [await stack.enter_async_context(listening(running.hub, KEY)) for _ in range(80)]
+            pages = [await stack.enter_async_context(listening(running, KEY)) for _ in range(80)]
             for page in pages:
                 await page.until(page.knows_all)
             assert "cmdstat_zrange" not in valkey.info("commandstats")
@@ -377,12 +377,12 @@ def test_a_page_that_comes_back_is_told_what_is_there_then(tell: Any, loops: Loo
     loops.all_ticked(NOW)
 
     async def story(running: Site, clock: FakeClock) -> None:
-        async with listening(running.hub, KEY) as page:
+        async with listening(running, KEY) as page:
             await page.until(page.knows_all)
         await soon(lambda: not running.hub._topics, "what nobody listens to is forgotten")
         loops.figures("device", KEY, at(5), visit=99)
         loops.points("loading_time", KEY[:2], [], at(5))
-        async with listening(running.hub, KEY) as page:
+        async with listening(running, KEY) as page:
             await page.until(page.knows_all)
             assert is_as_in_valkey(page, valkey)
 
@@ -397,9 +397,9 @@ def test_a_slow_page_is_told_everything_anew(tell: Any, loops: Loops, valkey: Va
     loops.all_ticked(NOW)
 
     async def story(running: Site, clock: FakeClock) -> None:
-        slow, pieces = LivePage(), running.hub.listen(KEY, seconds=900)
+        slow, pieces = LivePage(), running.listen(KEY)
         slow.take(await anext(pieces))
-        async with listening(running.hub, KEY) as page:
+        async with listening(running, KEY) as page:
             await page.until(page.knows_all)
             for tick in range(1, 120):
                 loops.figures("device", KEY, at(tick), visit=tick)
@@ -425,14 +425,14 @@ async def _take_all(page: LivePage, pieces: Any) -> None:
 
 def test_one_page_too_many_is_refused_until_another_goes(tell: Any, loops: Loops) -> None:
     async def story(running: Site, clock: FakeClock) -> None:
-        running.hub._most_pages = 2
-        async with listening(running.hub, KEY) as first:
-            async with listening(running.hub, OTHER) as second:
+        running.hub._limit.most = 2
+        async with listening(running, KEY) as first:
+            async with listening(running, OTHER) as second:
                 await first.until(first.knows_all)
                 await second.until(second.knows_all)
                 with pytest.raises(TooManyPages, match="2 live pages are open already"):
-                    await anext(running.hub.listen(KEY, seconds=900))
-            async with listening(running.hub, KEY) as third:
+                    await anext(running.listen(KEY))
+            async with listening(running, KEY) as third:
                 await third.until(third.knows_all)
 
     tell(story)
@@ -440,7 +440,7 @@ def test_one_page_too_many_is_refused_until_another_goes(tell: Any, loops: Loops
 
 def test_a_stream_ends_after_its_time(tell: Any, loops: Loops) -> None:
     async def story(running: Site, clock: FakeClock) -> None:
-        async with listening(running.hub, KEY, seconds=100) as page, listening(running.hub, KEY) as other:
+        async with listening(running, KEY, seconds=100) as page, listening(running, KEY) as other:
             await page.until(page.knows_all)
             clock.advance(99)
             await page.until(lambda: page.names().count("loops") > 1)
@@ -456,7 +456,7 @@ def test_streams_say_now_and_then_that_they_are_there(tell: Any, monkeypatch: py
     monkeypatch.setattr("maxy.web.hub._HEARTBEAT_SECONDS", 0.05)
 
     async def story(running: Site, clock: FakeClock) -> None:
-        pieces = running.hub.listen(KEY, seconds=900)
+        pieces = running.listen(KEY)
         async with asyncio.timeout(60):
             while await anext(pieces) != b": still here\n\n":
                 pass
@@ -469,14 +469,14 @@ def test_streams_end_when_the_server_is_about_to(tell: Any, loops: Loops, monkey
         is_stopping = False
         monkeypatch.setattr(running.hub, "_is_stopping", lambda: is_stopping)
         async with AsyncExitStack() as stack:
-            pages = [await stack.enter_async_context(listening(running.hub, KEY)) for _ in range(3)]
+            pages = [await stack.enter_async_context(listening(running, KEY)) for _ in range(3)]
             for page in pages:
                 await page.until(page.knows_all)
             is_stopping = True
             for page in pages:
                 await page.until(lambda page=page: page.has_ended, "the stream ends")
             # Nor does a new one hold it up.
-            assert [piece async for piece in running.hub.listen(KEY, seconds=900)] == []
+            assert [piece async for piece in running.listen(KEY)] == []
 
     tell(story)
 
@@ -485,7 +485,7 @@ def test_a_defect_of_the_reader_ends_the_streams_and_is_logged(
     tell: Any, loops: Loops, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story(running: Site, clock: FakeClock) -> None:
-        async with listening(running.hub, KEY) as page:
+        async with listening(running, KEY) as page:
             await page.until(page.knows_all)
             with monkeypatch.context() as patch:
                 patch.setattr("maxy.web.hub.reports", lambda *_: 1 / 0)
@@ -493,7 +493,7 @@ def test_a_defect_of_the_reader_ends_the_streams_and_is_logged(
             with suppress(ZeroDivisionError):
                 await running.hub._reader
         assert "The live pages' reader has failed" in caplog.text
-        async with listening(running.hub, KEY) as page:
+        async with listening(running, KEY) as page:
             await page.until(page.knows_all)
 
     tell(story)
@@ -505,14 +505,14 @@ def test_the_reader_ends_when_it_is_cancelled_though_a_client_swallows_it(
     async def story(running: Site, clock: FakeClock) -> None:
         reading = asyncio.Event()
 
-        async def swallow(_: object) -> dict[str, None]:
+        async def swallow(*_: object) -> dict[str, None]:
             reading.set()
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
             return {}
 
-        monkeypatch.setattr("maxy.web.hub.LiveStore.statuses", swallow)
-        async with listening(running.hub, KEY) as page:
+        monkeypatch.setattr("maxy.web.hub.read_statuses", swallow)
+        async with listening(running, KEY) as page:
             await reading.wait()
             running.hub._reader.cancel()
             await page.until(lambda: page.has_ended, "the stream ends")
@@ -543,7 +543,7 @@ def test_a_valkey_that_goes_is_told_and_all_is_read_again_when_it_is_back(tell: 
     fill_it()
 
     async def story(running: Site, clock: FakeClock) -> None:
-        async with listening(running.hub, KEY) as page:
+        async with listening(running, KEY) as page:
             await page.until(page.knows_all)
             mortal.stop()
             await page.until(lambda: page.loops["error"])
@@ -552,7 +552,7 @@ def test_a_valkey_that_goes_is_told_and_all_is_read_again_when_it_is_back(tell: 
                 ("never", "its status cannot be read")
             }
             # Who comes now is told so, too.
-            async with listening(running.hub, KEY) as second:
+            async with listening(running, KEY) as second:
                 await second.until(lambda: second.loops)
                 assert second.loops["error"]
                 before = len(page.events)
@@ -574,7 +574,7 @@ def test_an_emptied_valkey_is_shown_as_empty(tell: Any, loops: Loops, valkey: Va
     loops.all_ticked(NOW)
 
     async def story(running: Site, clock: FakeClock) -> None:
-        async with listening(running.hub, KEY) as page:
+        async with listening(running, KEY) as page:
             await page.until(page.knows_all)
             valkey.flushall()
             await page.until(lambda: is_as_in_valkey(page, valkey))
@@ -595,13 +595,13 @@ def test_a_clickhouse_that_does_not_answer_holds_nothing_up(
         never = asyncio.Event()
         silent = await asyncio.start_server(lambda *_: never.wait(), "127.0.0.1", 0)
         port = silent.sockets[0].getsockname()[1]
-        address = replace(await running.sources._find_clickhouse(), port=port)
+        address = replace(await running.clients._find_clickhouse(), port=port)
 
         async def find() -> Any:
             return address
 
-        running.sources._find_clickhouse = find
-        async with listening(running.hub, KEY) as page:
+        running.clients._find_clickhouse = find
+        async with listening(running, KEY) as page:
             await page.until(page.knows_all)
             for tick in (1, 2):
                 fill(loops)
@@ -617,17 +617,17 @@ def test_a_clickhouse_that_does_not_answer_holds_nothing_up(
 
 def test_settings_that_cannot_be_read_are_told(tell: Any, loops: Loops) -> None:
     async def story(running: Site, clock: FakeClock) -> None:
-        read = running.sources._read_settings
+        read = running.service.sources._read_settings
 
         def fail() -> Any:
             raise ValueError("Airflow variable maxy_realtime: no JSON")
 
-        running.sources._read_settings = fail
-        async with listening(running.hub, KEY) as page:
+        running.service.sources._read_settings = fail
+        async with listening(running, KEY) as page:
             await page.until(lambda: page.loops)
             wanted = "The package's settings cannot be asked: ValueError: Airflow variable maxy_realtime: no JSON"
             assert (page.loops["error"], page.loops["loops"]) == (wanted, [])
-            running.sources._read_settings = read
+            running.service.sources._read_settings = read
             await page.until(page.knows_all)
             assert page.loops["error"] is None
 

@@ -24,11 +24,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from maxy.clickhouse.client import ClickHouseAddress
-from maxy.statistics.web.sources import Sources
-from maxy.web.app import create_app
+from maxy.web.sources import Clients
 from tests.integration.ui.site import DATABASE, SCATTER_NAMES, Loops
 from tests.realtime_support import FakeClock, examples
-from tests.ui_support import page_settings, unreachable_sources
+from tests.ui_support import statistics_app, unreachable_clients
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 # The stream does not end; tests of its own read it.
-PATHS = sorted(create_app(unreachable_sources(FakeClock(NOW))).openapi()["paths"].keys() - {"/api/stream"})
+PATHS = sorted(statistics_app(unreachable_clients(FakeClock(NOW))).openapi()["paths"].keys() - {"/api/stream"})
 KEY = ("shop", 1, "iOS")
 
 
@@ -60,7 +59,7 @@ def served(app: FastAPI) -> Iterator[str]:
     @asynccontextmanager
     async def closing(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await app.state.service.sources.close()
+        await app.state.shell.clients.close()
 
     outer = FastAPI(lifespan=closing)
     outer.mount("/", app)
@@ -98,19 +97,14 @@ def url(
         found = clickhouse_server
         return ClickHouseAddress(found.host, found.http_port, found.user, DATABASE, found.password)
 
-    sources = Sources(
-        FakeClock(NOW),
-        connect_valkey=connect_valkey,
-        find_clickhouse=find_clickhouse,
-        read_settings=page_settings,
-    )
-    with served(create_app(sources)) as address:
+    clients = Clients(FakeClock(NOW), connect_valkey=connect_valkey, find_clickhouse=find_clickhouse)
+    with served(statistics_app(clients)) as address:
         yield address
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_no_request_is_answered_otherwise_than_the_document_says(path: str, url: str, login: Login) -> None:
-    document = create_app(unreachable_sources(FakeClock(NOW))).openapi()
+    document = statistics_app(unreachable_clients(FakeClock(NOW))).openapi()
     operation = schemathesis.openapi.from_dict(document)[path]["GET"]
     headers = login.headers("viewer")
     seen: set[int] = set()
@@ -145,7 +139,7 @@ def test_no_request_is_answered_otherwise_than_the_document_says(path: str, url:
 
 
 def test_the_document_is_valid_and_names_every_answer() -> None:
-    document = create_app(unreachable_sources(FakeClock(NOW))).openapi()
+    document = statistics_app(unreachable_clients(FakeClock(NOW))).openapi()
     assert document["openapi"].startswith("3.1")
     for path, methods in document["paths"].items():
         answers = methods["get"]["responses"]

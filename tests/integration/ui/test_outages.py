@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from maxy.clock import SystemClock
-from maxy.statistics.web.sources import Sources
-from maxy.web.app import create_app
-from maxy.web.pages import PAGES
+from maxy.statistics.web.sources import read_page_settings
+from maxy.web.sources import Clients
 from tests.integration.ui.listener import LivePage, soon
 from tests.integration.ui.site import DATABASE, Loops, Site, running_site
 from tests.realtime_support import FakeClock
 from tests.support import package_environment
-from tests.ui_support import browsing
+from tests.ui_support import browsing, statistics_app
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -35,6 +34,7 @@ PAIR = {"package_nm": "shop", "server_type": 1}
 KEY = {**PAIR, "os_type": "iOS"}
 FROM_VALKEY = {"today": KEY, "scatter": {**PAIR, "loop": "loading_time"}}
 FROM_CLICKHOUSE = {"log-rate": PAIR, "history": KEY, "history.csv": KEY}
+PAGES = ("live", "history", "health", "dag", "docs")
 SECRET = "hunter2-and-three-more"
 # Nobody listens there: the number is reserved.
 CLOSED_PORT = 1
@@ -55,7 +55,7 @@ async def pages_open(running: Site) -> None:
 
 async def first_loops(running: Site) -> dict[str, Any]:
     """Return what the stream says of the loops at first."""
-    page, pieces = LivePage(), running.hub.listen(("shop", 1, "iOS"), seconds=900)
+    page, pieces = LivePage(), running.listen(("shop", 1, "iOS"))
     while page.loops is None:
         page.take(await anext(pieces))
     await pieces.aclose()
@@ -159,17 +159,17 @@ def test_an_empty_valkey_is_no_error(down: Any, valkey_server: ValkeyServer, loo
 def test_a_clickhouse_that_does_not_answer_is_given_up_in_time(
     down: Any, valkey_server: ValkeyServer, loops: Loops, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("maxy.statistics.web.sources._ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("maxy.web.sources._ANSWER_SECONDS", 0.3)
 
     async def story(running: Site) -> None:
         never = asyncio.Event()
         silent = await asyncio.start_server(lambda *_: never.wait(), "127.0.0.1", 0)
-        address = replace(await running.sources._find_clickhouse(), port=silent.sockets[0].getsockname()[1])
+        address = replace(await running.clients._find_clickhouse(), port=silent.sockets[0].getsockname()[1])
 
         async def find() -> Any:
             return address
 
-        running.sources._find_clickhouse = find
+        running.clients._find_clickhouse = find
         # Twenty who wait do not add up.
         async with asyncio.timeout(20):
             found = await asyncio.gather(
@@ -220,7 +220,7 @@ def test_a_clickhouse_that_goes_and_comes_back_is_asked_again(
     down: Any, valkey_server: ValkeyServer, client: Client
 ) -> None:
     async def story(running: Site) -> None:
-        address = await running.sources._find_clickhouse()
+        address = await running.clients._find_clickhouse()
         relay = Relay(address.host, address.port)
         await relay.start()
         through = replace(address, port=relay.port)
@@ -228,7 +228,7 @@ def test_a_clickhouse_that_goes_and_comes_back_is_asked_again(
         async def find() -> Any:
             return through
 
-        running.sources._find_clickhouse = find
+        running.clients._find_clickhouse = find
         numbers = iter(range(100))
 
         async def ask() -> int:
@@ -242,7 +242,7 @@ def test_a_clickhouse_that_goes_and_comes_back_is_asked_again(
             assert [await ask(), await ask()] == [503, 503]
             await relay.start()
         assert await ask() == 200
-        await running.sources.close()
+        await running.clients.close()
         await relay.stop()
 
     down(story, valkey_server.port)
@@ -265,11 +265,11 @@ def own(
             monkeypatch.setenv(name, value)
 
         async def telling() -> None:
-            sources = Sources(SystemClock())
-            app = create_app(sources)
+            clients = Clients(SystemClock())
+            app = statistics_app(clients, read_page_settings)
             async with browsing(app, login.headers("viewer")) as asking:
-                await story(Site(app, sources, asking, None))  # type: ignore[arg-type]
-            await sources.close()
+                await story(Site(app, clients, asking, None))  # type: ignore[arg-type]
+            await clients.close()
 
         asyncio.run(telling())
 

@@ -138,7 +138,7 @@ def test_streams_do_not_hold_up_the_server_when_it_is_told_to_end(tell: Any) -> 
 
 def test_one_page_too_many_is_told_to_come_again(tell: Any) -> None:
     async def story(served: Served) -> None:
-        served.site.hub._most_pages = 1
+        served.site.hub._limit.most = 1
         page = LivePage()
         async with served.stream(page):
             await page.until(page.knows_all)

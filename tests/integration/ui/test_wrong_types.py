@@ -62,7 +62,7 @@ def tell(site: Any) -> Callable[[Callable[[Site], Awaitable[None]]], None]:
 
 async def heard(running: Site) -> LivePage:
     """Return what a page of the key is told at first."""
-    async with listening(running.hub, TRIPLE) as page:
+    async with listening(running, TRIPLE) as page:
         await page.until(page.knows_all, "everything")
         return page
 
@@ -78,7 +78,7 @@ def test_a_status_of_another_type_is_that_of_one_loop(
         assert (health["valkey"]["is_reachable"], health["valkey"]["error"]) == (True, None)
         states = {loop["name"]: loop["state"] for loop in health["loops"]}
         assert states == {**dict.fromkeys(LIVE_LOOPS, "ok"), name: "never"}
-        pieces = running.hub.listen(TRIPLE, seconds=900)
+        pieces = running.listen(TRIPLE)
         page = LivePage()
         while not page.knows_all():
             page.take(await anext(pieces))
@@ -178,7 +178,7 @@ def test_a_log_rate_of_another_type_is_a_gap_that_is_told_and_ends(
 
     async def story() -> None:
         clock = FakeClock(NOW)
-        async with site(clock) as running, listening(running.hub, TRIPLE) as page:
+        async with site(clock) as running, listening(running, TRIPLE) as page:
             await page.until(lambda: page.names().count("log_rate") == 2, "the first tick, and the table")
             assert page.slots[-1]["rows"] == 40
 

@@ -9,16 +9,8 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from maxy.clickhouse.sql_files import read_statement
-from maxy.service_checks import (
-    CheckedDay,
-    Disk,
-    ProblemKind,
-    cached_counts,
-    check_days,
-    clock_skew,
-    valkey_persistence,
-    valkey_time_ms,
-)
+from maxy.service_checks import Disk, clock_skew, valkey_persistence, valkey_time_ms
+from maxy.statistics.day_checks import CheckedDay, ProblemKind, cached_counts, check_days
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -113,7 +105,9 @@ class ServiceObserver:
 
     async def _measure_clickhouse_clock(self) -> None:
         asked_at = self._clock.now()
-        result = await self._environment.clickhouse.select(read_statement("ui/server.sql"))
+        result = await self._environment.clickhouse.select(
+            read_statement("ui/server.sql"), {"table": "max_device_statistic"}
+        )
         self._tell_clock("clickhouse", clock_skew(result["now_ms"][0], asked_at, self._clock.now()))
 
     def _tell_clock(self, server: str, skew_seconds: float) -> None:

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from maxy.clock import from_ms
 from maxy.instants import utc_iso
-from maxy.service_checks import CheckedDay, cached_counts
+from maxy.statistics.day_checks import CheckedDay, cached_counts
 from maxy.statistics.web.history import DAILY_DAG_ID, MOST_DAYS, first_computed, state_of
 from maxy.statistics.web.models import Daily, DailyDay, LeftOut
-from maxy.statistics.web.sources import SourceUnavailable
+from maxy.web.sources import SourceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from maxy.statistics.web.sources import Sources
+    from maxy.statistics.web.sources import StatisticsSources
 
 #: Days that are shown.
 _SHOWN_DAYS = 14
 _MOST_CAUSES = 1000
 
 
-async def daily(sources: Sources) -> tuple[Daily, list[CheckedDay]]:
+async def daily(sources: StatisticsSources) -> tuple[Daily, list[CheckedDay]]:
     """Return what there is of the last days, newest first, and every day that readers may rely on, oldest first.
 
     What cannot be asked is said in its place.
@@ -68,7 +68,7 @@ def _daily_day(
     )
 
 
-async def _checked_days(sources: Sources, today: date) -> tuple[list[CheckedDay], dict[str, str]]:
+async def _checked_days(sources: StatisticsSources, today: date) -> tuple[list[CheckedDay], dict[str, str]]:
     """Return the computed days as far back as Valkey keeps them, and when each was computed."""
     cache_days = min((await sources.settings()).daily_cache_days, MOST_DAYS)
     parameters: dict[str, Any] = {
@@ -84,7 +84,7 @@ async def _checked_days(sources: Sources, today: date) -> tuple[list[CheckedDay]
     return days, {name: utc_iso(from_ms(updated_ms)) for name, *_, updated_ms in rows}
 
 
-async def _cached(sources: Sources, days: Sequence[date]) -> dict[date, int]:
+async def _cached(sources: StatisticsSources, days: Sequence[date]) -> dict[date, int]:
     """Return how many keys Valkey has of each day; nothing where it cannot be asked, which is said elsewhere."""
     prefix = (await sources.settings()).prefix
     try:
@@ -94,7 +94,7 @@ async def _cached(sources: Sources, days: Sequence[date]) -> dict[date, int]:
         return {}
 
 
-async def _left_out(sources: Sources, first: date, last: date) -> tuple[dict[str, list[LeftOut]], str | None]:
+async def _left_out(sources: StatisticsSources, first: date, last: date) -> tuple[dict[str, list[LeftOut]], str | None]:
     try:
         result = await sources.select("ui/left_out.sql", {"first": str(first), "last": str(last), "most": _MOST_CAUSES})
     except SourceUnavailable as error:

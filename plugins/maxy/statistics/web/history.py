@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from maxy.clickhouse.client import Columns
-    from maxy.statistics.web.sources import Sources
+    from maxy.statistics.web.sources import StatisticsSources
 
 #: The DAG that computes the days.
 DAILY_DAG_ID = "device_statistic_daily"
@@ -55,10 +55,10 @@ def _held(name: str, day: date) -> date:
     return day
 
 
-async def history(sources: Sources, key: Key, first: date, last: date) -> History:
+async def history(sources: StatisticsSources, key: Key, first: date, last: date) -> History:
     """Return the days of a key.
 
-    :raises maxy.statistics.web.sources.SourceUnavailable: ClickHouse or the settings cannot be asked.
+    :raises maxy.web.sources.SourceUnavailable: ClickHouse or the settings cannot be asked.
     """
     zone, today = (await sources.settings()).timezone, await sources.today()
     rows = await sources.select(
@@ -93,10 +93,10 @@ async def history(sources: Sources, key: Key, first: date, last: date) -> Histor
     )
 
 
-async def recent_keys(sources: Sources, most: int) -> list[Key]:
+async def recent_keys(sources: StatisticsSources, most: int) -> list[Key]:
     """Return the keys of the last 30 days, sorted; at most ``most + 1``.
 
-    :raises maxy.statistics.web.sources.SourceUnavailable: ClickHouse or the settings cannot be asked.
+    :raises maxy.web.sources.SourceUnavailable: ClickHouse or the settings cannot be asked.
     """
     today = await sources.today()
     result = await sources.select(
@@ -105,10 +105,10 @@ async def recent_keys(sources: Sources, most: int) -> list[Key]:
     return _keys(result)
 
 
-async def busiest_key(sources: Sources) -> Key | None:
+async def busiest_key(sources: StatisticsSources) -> Key | None:
     """Return the busiest key of the busiest package of the newest computed days; None where there are none.
 
-    :raises maxy.statistics.web.sources.SourceUnavailable: ClickHouse or the settings cannot be asked.
+    :raises maxy.web.sources.SourceUnavailable: ClickHouse or the settings cannot be asked.
     """
     today = await sources.today()
     result = await sources.select("ui/busiest.sql", {"first": today - timedelta(days=_KEY_DAYS), "last": today})
@@ -116,13 +116,13 @@ async def busiest_key(sources: Sources) -> Key | None:
     return keys[0] if keys else None
 
 
-async def computed_days(sources: Sources, first: date, last: date) -> set[str]:
+async def computed_days(sources: StatisticsSources, first: date, last: date) -> set[str]:
     """Return the days of a range that have rows of any key."""
     result = await sources.select("ui/days.sql", {"first": first, "last": last, "most": (last - first).days + 1})
     return set(result["day"])
 
 
-async def first_computed(sources: Sources) -> date | None:
+async def first_computed(sources: StatisticsSources) -> date | None:
     """Return the first day that was ever computed; None where there is none."""
     result = await sources.select("ui/first_day.sql", {})
     return date.fromisoformat(result["day"][0]) if result["has_days"][0] else None

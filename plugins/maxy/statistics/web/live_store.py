@@ -10,28 +10,23 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from maxy._addresses import hide_addresses
-from maxy.instants import utc_iso
 from maxy.loops.loop import loop_key
-from maxy.loops.status import LoopStatus
 from maxy.statistics.live.device import Device
 from maxy.statistics.live.loading_time import LoadingTime
 from maxy.statistics.live.log_meter import LogMeter
 from maxy.statistics.live.page import Page
 from maxy.statistics.live.response_time import ResponseTime
 from maxy.statistics.web.figures import measured
-from maxy.statistics.web.models import DEVICE_METRICS, PAGE_METRICS, Key, LoopFigures, LoopReport, RowsAre, ScatterName
+from maxy.statistics.web.models import DEVICE_METRICS, PAGE_METRICS, Key, LoopFigures, ScatterName
 from maxy.text import decoded
 from maxy.valkey.keys import KeyTemplate
 from maxy.valkey.own_keys import own_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
 
     from redis.asyncio import Redis
 
-    from maxy.loops.registry import EnabledLoop
     from maxy.statistics.live.scatter.loop import ScatterLoop
     from maxy.statistics.web.sources import PageSettings
 
@@ -40,15 +35,7 @@ SCATTERS: Mapping[ScatterName, type[ScatterLoop]] = {
     ScatterName.RESPONSE_TIME: ResponseTime,
 }
 
-#: What the rows of a tick are; other loops may count anything.
-_ROWS_ARE: Mapping[str, RowsAre] = {
-    **{loop.name: RowsAre.NEW for loop in (LogMeter, LoadingTime, ResponseTime)},
-    **{loop.name: RowsAre.READ for loop in (Device, Page)},
-}
-
 _SERVER_TYPE = re.compile("[0-9]{1,10}")
-# The fence number and the first letters of the token.
-_SHOWN_OF_HOLDER = 25
 
 #: Package and server type.
 Pair = tuple[str, int]
@@ -86,7 +73,7 @@ class LiveStore:
     """Reads one installation's keys.
 
     :param valkey: a client whose answers are bytes.
-    :param settings: the package's.
+    :param settings: of the statistics.
     """
 
     def __init__(self, valkey: Redis, settings: PageSettings) -> None:
@@ -150,65 +137,12 @@ class LiveStore:
         members, meta = own_answer(found, key), _kept_hash(beside, f"{key}:meta")
         return KeptPoints(members or [], meta.fields or None, key if members is None else meta.wrong_key)
 
-    async def statuses(self) -> dict[str, LoopStatus | None]:
-        """Return the status of each enabled loop."""
-        pipeline = self._valkey.pipeline(transaction=False)
-        keys = {loop.name: loop_key(self._settings.prefix, loop.name) for loop in self._settings.loops}
-        for key in keys.values():
-            pipeline.hgetall(key)
-        answers = await pipeline.execute(raise_on_error=False) if keys else []
-        return {
-            name: LoopStatus.from_answer(answer, key) for (name, key), answer in zip(keys.items(), answers, strict=True)
-        }
-
     async def _hashes(self, keys: Sequence[str]) -> list[KeptHash]:
         pipeline = self._valkey.pipeline(transaction=False)
         for key in keys:
             pipeline.hgetall(key)
         answers = await pipeline.execute(raise_on_error=False)
         return [_kept_hash(answer, key) for key, answer in zip(keys, answers, strict=True)]
-
-
-def reports(
-    statuses: Mapping[str, LoopStatus | None] | None, settings: PageSettings, now: datetime
-) -> list[LoopReport]:
-    """Say how each enabled loop fares.
-
-    :param statuses: as they stand in Valkey; None if they cannot be read.
-    """
-    return [_report(loop, statuses, settings, now) for loop in settings.loops]
-
-
-def _report(
-    loop: EnabledLoop, statuses: Mapping[str, LoopStatus | None] | None, settings: PageSettings, now: datetime
-) -> LoopReport:
-    status = (statuses or {}).get(loop.name)
-    health = settings.limits.judge(status, now)
-    said: dict[str, Any] = {} if status is None else dict(vars(status))
-    for instant in ("last_tick_at", "last_success_at"):
-        said[instant] = utc_iso(said[instant]) if said.get(instant) else None
-    # Whoever may see the page need not know where the servers are.
-    if status is not None:
-        said["last_error"] = hide_addresses(status.last_error)
-    problem = None if health.problem is None else hide_addresses(health.problem)
-    own = {
-        "name": loop.name,
-        "dag_id": f"realtime_{loop.name}",
-        "period_seconds": loop.settings.period_seconds,
-        "state": health.state,
-        "problem": "its status cannot be read" if statuses is None else problem,
-        # Enough to tell two copies apart; with the whole token one could write in the holder's name.
-        "holder": said["holder"][:_SHOWN_OF_HOLDER] if status is not None else None,
-        "rows_are": _ROWS_ARE.get(loop.name),
-        "rows_per_second": _rows_per_second(loop.name, status),
-    }
-    return LoopReport(**{**said, **own})
-
-
-def _rows_per_second(name: str, status: LoopStatus | None) -> float | None:
-    if status is None or _ROWS_ARE.get(name) is not RowsAre.NEW or status.period_seconds <= 0:
-        return None
-    return status.rows / status.period_seconds
 
 
 def _key(template: KeyTemplate, values: Iterable[object]) -> str:

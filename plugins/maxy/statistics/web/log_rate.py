@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from maxy.loops.status import LoopStatus
     from maxy.statistics.web.live_store import Pair
-    from maxy.statistics.web.sources import Sources
+    from maxy.statistics.web.sources import StatisticsSources
 
 #: How far back the page shows the rate.
 SHOWN = timedelta(minutes=10)
@@ -101,10 +101,10 @@ def _instant(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-async def slots_from_clickhouse(sources: Sources, pair: Pair, until: datetime) -> list[Slot]:
+async def slots_from_clickhouse(sources: StatisticsSources, pair: Pair, until: datetime) -> list[Slot]:
     """Return slots of the log meter's period, oldest first; the last one ends at an instant, to the millisecond.
 
-    :raises maxy.statistics.web.sources.SourceUnavailable: ClickHouse or the settings cannot be asked.
+    :raises maxy.web.sources.SourceUnavailable: ClickHouse or the settings cannot be asked.
     """
     settings = (await sources.settings()).loop(LogMeter.name)
     period = timedelta(seconds=settings.period_seconds if settings else LogMeter.period_seconds)

@@ -1,37 +1,37 @@
-"""The API behind the pages. Every answer is bounded; what many ask for is asked once."""
+"""The API of the statistics. Every answer is bounded; what many ask for is asked once."""
 
 from __future__ import annotations
 
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from datetime import date
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
 from maxy.instants import utc_iso
 from maxy.statistics.web import health as health_module
 from maxy.statistics.web.csv_file import BYTE_ORDER_MARK, as_csv, content_disposition
-from maxy.statistics.web.history import BadRange, busiest_key, day_range, history, recent_keys
+from maxy.statistics.web.history import busiest_key, day_range, history, recent_keys
 from maxy.statistics.web.live_store import LiveStore
 from maxy.statistics.web.log_rate import slots_from_clickhouse
-from maxy.statistics.web.models import Alive, Health, History, Key, Keys, LogRate, Problem, Scatter, ScatterName, Today
+from maxy.statistics.web.models import Health, History, Key, Keys, LogRate, Scatter, ScatterName, Today
 from maxy.statistics.web.points import PointSet
-from maxy.statistics.web.sources import SourceUnavailable
+from maxy.statistics.web.topics import topics_of
 from maxy.web.access import MAY_SEE_PLUGINS
-from maxy.web.hub import TooManyPages
+from maxy.web.errors import BAD_PARAMETER, PROBLEMS
+from maxy.web.shell import opened
+from maxy.web.sources import SourceUnavailable
+from maxy.web.streams import STREAM_SECONDS, answer_stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from maxy.statistics.web.service import Service
+    from maxy.statistics.web.sources import PageSettings, StatisticsSources
 
-    from maxy.statistics.web.sources import PageSettings, Sources
-    from maxy.web.service import Service
-
+#: Whose routes these are.
+FAMILY = "statistics"
 #: Keys that are listed.
 MOST_KEYS = 5000
-#: After that a stream ends and the page asks again, so that who has logged out does not go on listening.
-_STREAM_SECONDS = 900.0
 # Keys whose figures of today are compared, where no day is computed yet.
 _MOST_COMPARED = 1000
 _LARGEST_UINT32 = 2**32 - 1
@@ -44,20 +44,7 @@ SystemName = Annotated[str, Query(min_length=1, description=f"an operating syste
 FirstDay = Annotated[date | None, Query(description="the first day, in the statistics zone; by default 29 days before")]
 LastDay = Annotated[date | None, Query(description="the last day, included; yesterday by default")]
 
-open_router = APIRouter(prefix="/api", tags=["liveness"])
-router = APIRouter(
-    prefix="/api",
-    tags=["statistics"],
-    dependencies=[MAY_SEE_PLUGINS],
-    responses={
-        401: {"model": Problem, "description": "not logged in to Airflow"},
-        403: {"model": Problem, "description": "not allowed to see Airflow's plugins"},
-        503: {"model": Problem, "description": "Valkey or ClickHouse cannot be asked; the detail says which and why"},
-    },
-)
-_BAD_PARAMETER: dict[int | str, dict[str, Any]] = {
-    422: {"model": Problem, "description": "a parameter is wrong; the detail says which and why"}
-}
+router = APIRouter(prefix="/api", tags=["statistics"], dependencies=[MAY_SEE_PLUGINS], responses=PROBLEMS)
 
 
 class BadName(ValueError):
@@ -65,8 +52,8 @@ class BadName(ValueError):
 
 
 def service(request: Request) -> Service:
-    """Return what the application works with."""
-    found: Service = request.app.state.service
+    """Return what the routes work with."""
+    found: Service = opened(request, FAMILY)
     return found
 
 
@@ -85,19 +72,13 @@ async def check_names(request: Request) -> None:
 _HAS_NAMES = Depends(check_names)
 
 
-@open_router.get("/alive", summary="Whether the process answers")
-async def alive() -> Alive:
-    """Say that this process answers; open to everybody, and says nothing else."""
-    return Alive()
-
-
 @router.get("/keys", summary="What figures are kept for")
 async def keys(request: Request) -> Keys:
     """List what figures are kept for: the keys of the live loops, else those of the last 30 days."""
     return await service(request).keys.get((), lambda: _keys(service(request)))
 
 
-@router.get("/today", dependencies=[_HAS_NAMES], responses=_BAD_PARAMETER, summary="Today's figures of a key")
+@router.get("/today", dependencies=[_HAS_NAMES], responses=BAD_PARAMETER, summary="Today's figures of a key")
 async def today(request: Request, package_nm: PackageName, server_type: ServerType, os_type: SystemName) -> Today:
     """Tell today's figures of a key, as they stand in Valkey."""
     sources = service(request).sources
@@ -114,9 +95,7 @@ async def today(request: Request, package_nm: PackageName, server_type: ServerTy
     )
 
 
-@router.get(
-    "/log-rate", dependencies=[_HAS_NAMES], responses=_BAD_PARAMETER, summary="Log rate of the last ten minutes"
-)
+@router.get("/log-rate", dependencies=[_HAS_NAMES], responses=BAD_PARAMETER, summary="Log rate of the last ten minutes")
 async def log_rate(request: Request, package_nm: PackageName, server_type: ServerType) -> LogRate:
     """Tell how many rows came in over the last ten minutes, counted by ClickHouse."""
     found = service(request)
@@ -130,7 +109,7 @@ async def log_rate(request: Request, package_nm: PackageName, server_type: Serve
 
 
 @router.get(
-    "/scatter", dependencies=[_HAS_NAMES], response_model=Scatter, responses=_BAD_PARAMETER, summary="Points of a loop"
+    "/scatter", dependencies=[_HAS_NAMES], response_model=Scatter, responses=BAD_PARAMETER, summary="Points of a loop"
 )
 async def scatter(request: Request, loop: ScatterName, package_nm: PackageName, server_type: ServerType) -> Response:
     """Tell the points of the last minutes, as they stand in Valkey."""
@@ -161,7 +140,7 @@ async def _asked_history(
 AskedHistory = Annotated[tuple[Key, History], Depends(_asked_history)]
 
 
-@router.get("/history", dependencies=[_HAS_NAMES], responses=_BAD_PARAMETER, summary="Days of a key")
+@router.get("/history", dependencies=[_HAS_NAMES], responses=BAD_PARAMETER, summary="Days of a key")
 async def days(asked: AskedHistory) -> History:
     """Tell the days of a key, at most 400."""
     return asked[1]
@@ -172,7 +151,7 @@ async def days(asked: AskedHistory) -> History:
     summary="Days of a key as CSV",
     dependencies=[_HAS_NAMES],
     response_class=Response,
-    responses={200: {"content": {"text/csv": {}}, "description": "the days as CSV"}, **_BAD_PARAMETER},
+    responses={200: {"content": {"text/csv": {}}, "description": "the days as CSV"}, **BAD_PARAMETER},
 )
 async def days_as_csv(
     asked: AskedHistory,
@@ -206,28 +185,16 @@ async def health(request: Request) -> Health:
             "content": {"text/event-stream": {}},
             "description": "events `loops`, `today`, `log_rate` and `scatter`: everything at once, then what changes",
         },
-        **_BAD_PARAMETER,
+        **BAD_PARAMETER,
     },
 )
 async def stream(
     request: Request, package_nm: PackageName, server_type: ServerType, os_type: SystemName
 ) -> StreamingResponse:
     """Send server-sent events for one key, at the rate of the live loops."""
-    events = service(request).hub.listen((package_nm, server_type, os_type), seconds=_STREAM_SECONDS)
-    return StreamingResponse(
-        await _begun(events),
-        media_type="text/event-stream",
-        # A proxy must not collect the events.
-        headers={"X-Accel-Buffering": "no"},
-    )
-
-
-@router.get("/openapi.json", include_in_schema=False)
-async def openapi(request: Request) -> JSONResponse:
-    """Describe the API."""
-    # Its paths begin where Airflow has mounted the application.
-    servers = [{"url": request.scope.get("root_path") or "/"}]
-    return JSONResponse({**request.app.openapi(), "servers": servers})
+    found = service(request)
+    topics = topics_of(found.sources, (package_nm, server_type, os_type))
+    return await answer_stream(found.hub.listen(topics, seconds=STREAM_SECONDS))
 
 
 async def _keys(found: Service) -> Keys:
@@ -251,7 +218,7 @@ async def _keys(found: Service) -> Keys:
     )
 
 
-async def _busiest(sources: Sources, settings: PageSettings, known: list[Key]) -> Key | None:
+async def _busiest(sources: StatisticsSources, settings: PageSettings, known: list[Key]) -> Key | None:
     """Return the key to show first: of the newest computed days, else of today, else the first by name."""
     with suppress(SourceUnavailable):
         found = await busiest_key(sources)
@@ -273,40 +240,3 @@ async def _scatter(found: Service, loop: ScatterName, pair: tuple[str, int]) -> 
     at = utc_iso(found.sources.clock.now())
     answer = Scatter.model_construct(at=at, loop=loop, points=points.points(), meta=kept.meta, wrong_key=kept.wrong_key)
     return answer.model_dump_json()
-
-
-async def _begun(events: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
-    """Wait for the first event, so that a refusal is still an answer of its own.
-
-    :raises TooManyPages: no further page can be served.
-    """
-    # None at all where the server is about to end.
-    first = await anext(events, b"")
-
-    async def every() -> AsyncIterator[bytes]:
-        # Whoever has gone is not to be counted as a page any more.
-        async with aclosing(events):
-            yield first
-            async for event in events:
-                yield event
-
-    return every()
-
-
-async def refused(request: Request, error: Exception) -> JSONResponse:
-    """Answer a range of days or a name that is refused."""
-    assert isinstance(error, (BadRange, BadName))
-    return JSONResponse({"detail": str(error)}, status_code=422)
-
-
-async def bad_parameter(request: Request, error: Exception) -> JSONResponse:
-    """Answer parameters that are missing or wrong, with a sentence as every other problem."""
-    assert isinstance(error, RequestValidationError)
-    wrong = [f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}" for one in error.errors()]
-    return JSONResponse({"detail": "; ".join(wrong)}, status_code=422)
-
-
-async def unavailable(request: Request, error: Exception) -> JSONResponse:
-    """Answer what needs a server that cannot be asked, or one page too many."""
-    headers = {"Retry-After": "30"} if isinstance(error, TooManyPages) else None
-    return JSONResponse({"detail": str(error)}, status_code=503, headers=headers)

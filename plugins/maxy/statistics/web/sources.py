@@ -1,27 +1,20 @@
-"""Where the pages' figures come from: Valkey, ClickHouse and the package's settings, each asked when it is needed."""
+"""Where the figures of the statistics come from, and the settings that their pages need."""
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from airflow.sdk._shared.secrets_masker import redact
-from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
-from clickhouse_connect.driver.exceptions import ClickHouseError
-from redis import RedisError
-
-from maxy._addresses import hide_addresses
-from maxy.clickhouse.client import ClickHouseReader
-from maxy.clickhouse.sql_files import read_statement
-from maxy.hooks.asynchronous import clickhouse_address, valkey_client
-from maxy.hooks.environment import CLICKHOUSE_HTTP_CONN_ID, VALKEY_CONN_ID
 from maxy.loops.health import HealthLimits
 from maxy.loops.options import LoopSettings
-from maxy.loops.registry import EnabledLoop, enabled_loops
+from maxy.loops.registry import enabled_loops
 from maxy.loops.watch import Watch
 from maxy.settings import statistics_timezone, valkey_prefix
+from maxy.statistics.live.device import Device
+from maxy.statistics.live.loading_time import LoadingTime
+from maxy.statistics.live.log_meter import LogMeter
+from maxy.statistics.live.page import Page
+from maxy.statistics.live.response_time import ResponseTime
 from maxy.statistics.live_loops import LIVE_LOOPS
 from maxy.statistics.settings import (
     DEFAULT_DAILY_CACHE_DAYS,
@@ -31,173 +24,53 @@ from maxy.statistics.settings import (
     realtime_settings,
     row_rules,
 )
-from maxy.web.cache import SharedAnswers
+from maxy.web.models import RowsAre
+from maxy.web.shown_loops import ShownLoops
+from maxy.web.sources import Sources
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import Mapping
     from datetime import date
     from zoneinfo import ZoneInfo
 
-    from redis.asyncio import Redis
-
-    from maxy.clickhouse.client import ClickHouseAddress, Columns
-    from maxy.clock import Clock
-
-_SETTINGS_SECONDS = 60.0
-_MOST_STATEMENTS = 4
-#: Nothing that a page asks for takes long; what does is cut off by ClickHouse itself.
-_CLICKHOUSE_SETTINGS = {
-    "max_execution_time": 10,
-    "timeout_overflow_mode": "throw",
-    "max_threads": 2,
-    "max_memory_usage": 2 * 1024**3,
+#: What the rows of a tick are; other loops may count anything.
+_ROWS_ARE: Mapping[str, RowsAre] = {
+    **{loop.name: RowsAre.NEW for loop in (LogMeter, LoadingTime, ResponseTime)},
+    **{loop.name: RowsAre.READ for loop in (Device, Page)},
 }
-_ANSWER_SECONDS = 20.0
-_LONGEST_ERROR = 500
-_FAILURES = (RedisError, ClickHouseError, AirflowException, AirflowNotFoundException, OSError, TimeoutError)
 
 
-class SourceUnavailable(Exception):
-    """Valkey, ClickHouse or a setting could not be asked.
-
-    :param source: which one, for people.
-    :param reason: the error in its own words, with secrets masked and without addresses of servers.
-    """
-
-    def __init__(self, source: str, reason: str) -> None:
-        super().__init__(f"{source} cannot be asked: {reason}")
-
-
-@dataclass(frozen=True)
-class PageSettings:
-    """The package's settings, as far as the pages need them.
+@dataclass(frozen=True, kw_only=True)
+class PageSettings(ShownLoops):
+    """The settings of the statistics, as far as the pages need them.
 
     :param timezone: the statistics time zone.
-    :param prefix: of every key in Valkey.
-    :param loops: that are to run.
-    :param limits: from when on a loop is in trouble.
     :param daily_cache_days: days until a daily hash in Valkey expires.
     :param max_name_length: characters that a name may have.
     """
 
     timezone: ZoneInfo
-    prefix: str
-    loops: tuple[EnabledLoop, ...]
-    limits: HealthLimits
+    rows_are: Mapping[str, RowsAre] = field(default_factory=lambda: _ROWS_ARE)
     daily_cache_days: int = DEFAULT_DAILY_CACHE_DAYS
     max_name_length: int = DEFAULT_MAX_NAME_LENGTH
 
-    def loop(self, name: str) -> LoopSettings | None:
-        """Return a loop's settings; None if it is not to run."""
-        return next((loop.settings for loop in self.loops if loop.name == name), None)
 
-
-class Sources:
-    """Clients of one server process, made when they are first needed and kept. Belongs to one event loop.
-
-    :param clock: what time it is.
-    :param connect_valkey: makes Valkey's client.
-    :param find_clickhouse: says where ClickHouse is.
-    :param read_settings: reads the package's settings; may block.
-    """
-
-    def __init__(
-        self,
-        clock: Clock,
-        *,
-        connect_valkey: Callable[[], Awaitable[Redis]] = lambda: valkey_client(VALKEY_CONN_ID),
-        find_clickhouse: Callable[[], Awaitable[ClickHouseAddress]] = lambda: clickhouse_address(
-            CLICKHOUSE_HTTP_CONN_ID
-        ),
-        read_settings: Callable[[], PageSettings] | None = None,
-    ) -> None:
-        self.clock = clock
-        self._connect_valkey = connect_valkey
-        self._find_clickhouse = find_clickhouse
-        self._read_settings = read_settings or _page_settings
-        self._valkey: Redis | None = None
-        self._clickhouse: ClickHouseReader | None = None
-        self._lock = asyncio.Lock()
-        self._turns = asyncio.Semaphore(_MOST_STATEMENTS)
-        self._settings: SharedAnswers[PageSettings] = SharedAnswers(_SETTINGS_SECONDS, clock.monotonic)
-
-    async def settings(self) -> PageSettings:
-        """Return the package's settings, at most a minute old.
-
-        :raises SourceUnavailable: one of them is wrong, or Airflow cannot be asked.
-        """
-        async with _telling("The package's settings", (*_FAILURES, ValueError)):
-            # Airflow's variables may come from its database, which blocks.
-            return await self._settings.get((), lambda: asyncio.to_thread(self._read_settings))
+class StatisticsSources(Sources[PageSettings]):
+    """Valkey, ClickHouse and the settings of the statistics."""
 
     async def today(self) -> date:
         """Return the day that it is in the statistics zone.
 
-        :raises SourceUnavailable: the zone cannot be read.
+        :raises maxy.web.sources.SourceUnavailable: the zone cannot be read.
         """
         return self.clock.now().astimezone((await self.settings()).timezone).date()
 
-    @asynccontextmanager
-    async def valkey(self) -> AsyncIterator[Redis]:
-        """Give Valkey's client.
 
-        :raises SourceUnavailable: there is no connection, or what is done with the client fails.
-        """
-        async with self._lock:
-            if self._valkey is None:
-                async with _telling("Valkey", (*_FAILURES, ValueError)):
-                    self._valkey = await self._connect_valkey()
-        async with _telling("Valkey", _FAILURES):
-            yield self._valkey
+def read_page_settings() -> PageSettings:
+    """Read them from Airflow's variables.
 
-    async def select(
-        self, file: str, parameters: Mapping[str, Any], *, structure: Mapping[str, Any] | None = None
-    ) -> Columns:
-        """Ask ClickHouse; at most four statements of the pages run at a time.
-
-        :param file: the statement, below ``include/sql``.
-        :param parameters: its values.
-        :param structure: which parts it has.
-        :raises SourceUnavailable: there is no connection, or ClickHouse did not answer in time or with an error.
-        """
-        statement = read_statement(file, **(structure or {}))
-        async with _telling("ClickHouse", _FAILURES):
-            # As a whole: those who wait for their turn, or for the first connection, would otherwise add up.
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                reader = await self._reader()
-                async with self._turns:
-                    return await reader.select(statement, parameters, settings=_CLICKHOUSE_SETTINGS)
-
-    async def close(self) -> None:
-        """End the connections."""
-        valkey, self._valkey = self._valkey, None
-        clickhouse, self._clickhouse = self._clickhouse, None
-        if valkey is not None:
-            await valkey.aclose()
-        if clickhouse is not None:
-            await clickhouse.close()
-
-    async def _reader(self) -> ClickHouseReader:
-        async with self._lock:
-            if self._clickhouse is None:
-                async with _telling("ClickHouse", (*_FAILURES, ValueError)):
-                    address = await self._find_clickhouse()
-                self._clickhouse = ClickHouseReader(address, name="pages", receive_timeout=_ANSWER_SECONDS)
-            return self._clickhouse
-
-
-# A ValueError is a connection or a setting that is wrong; elsewhere it is a defect, which must not pass for an outage.
-@asynccontextmanager
-async def _telling(source: str, failures: tuple[type[Exception], ...]) -> AsyncIterator[None]:
-    try:
-        yield
-    except failures as error:
-        told = str(error).split("Stack trace:")[0].strip() or "no answer in time"
-        reason = f"{type(error).__name__}: {told}"
-        raise SourceUnavailable(source, hide_addresses(str(redact(reason)))[:_LONGEST_ERROR]) from error
-
-
-def _page_settings() -> PageSettings:
+    :raises ValueError: one of them is wrong.
+    """
     realtime = realtime_settings()
     loops = tuple(enabled_loops(realtime, LIVE_LOOPS, row_rules()))
     watch = next((loop.settings for loop in loops if loop.name == Watch.name), None)
@@ -205,10 +78,10 @@ def _page_settings() -> PageSettings:
         # The watch is switched off; its defaults still tell what is trouble.
         watch = LoopSettings.from_json({}, options=Watch.options, period_seconds=Watch.period_seconds, where="watch")
     return PageSettings(
-        statistics_timezone(),
-        valkey_prefix(),
-        loops,
-        HealthLimits.from_settings(watch),
+        timezone=statistics_timezone(),
+        prefix=valkey_prefix(),
+        loops=loops,
+        limits=HealthLimits.from_settings(watch),
         daily_cache_days=daily_cache_days(),
         max_name_length=max_name_length(),
     )

@@ -1,27 +1,29 @@
-"""What live pages listen to. Each topic is read once, however many pages listen."""
+"""What the live page listens to: today's figures, the log rate and the points of a key."""
 
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
 from maxy.instants import utc_iso
 from maxy.statistics.live.log_meter import LogMeter
+from maxy.statistics.web.live_store import SCATTERS, LiveStore
 from maxy.statistics.web.log_rate import LogRateWindow, slots_from_clickhouse
 from maxy.statistics.web.models import WRONG_KEY, Points, ScatterName, Slot, Today
 from maxy.statistics.web.points import PointSet
-from maxy.statistics.web.sources import SourceUnavailable
+from maxy.web.sources import SourceUnavailable
+from maxy.web.topics import Look, Topic, event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from maxy.loops.status import LoopStatus
-    from maxy.statistics.web.live_store import LiveStore, Pair, Triple
-    from maxy.statistics.web.sources import Sources
+    from maxy.statistics.web.live_store import Pair, Triple
+    from maxy.statistics.web.sources import StatisticsSources
+    from maxy.web.topics import Topics
 
 
 class LogRateEvent(BaseModel):
@@ -43,51 +45,7 @@ class ScatterEvent(BaseModel):
     wrong_key: str | None = Field(default=None, description=WRONG_KEY)
 
 
-def event(name: str, data: BaseModel) -> bytes:
-    """Write a server-sent event."""
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), data.model_dump_json().encode())
-
-
-class Topic(ABC):
-    """Something that pages listen to.
-
-    :param sources: where it is read from.
-    """
-
-    #: Names of the loops at whose ticks it changes.
-    loops: frozenset[str]
-
-    def __init__(self, sources: Sources) -> None:
-        self.sources = sources
-        #: Something of it is still being asked for, so it is to be read again soon.
-        self.is_incomplete = False
-        self._snapshot: bytes | None = None
-
-    @abstractmethod
-    async def read(self, store: LiveStore, statuses: Mapping[str, LoopStatus | None], now: datetime) -> bytes | None:
-        """Read what there is now.
-
-        :return: the event for those who knew what there was before; None if nothing has changed.
-        :raises maxy.statistics.web.sources.SourceUnavailable: ClickHouse cannot be asked, where it is.
-        :raises redis.RedisError: Valkey cannot be asked.
-        """
-
-    @abstractmethod
-    def everything(self) -> bytes:
-        """Return the event for one who knows nothing yet."""
-
-    def snapshot(self) -> bytes:
-        """Return it, made once between two changes."""
-        if self._snapshot is None:
-            self._snapshot = self.everything()
-        return self._snapshot
-
-    def changed(self) -> None:
-        """Forget the former snapshot."""
-        self._snapshot = None
-
-
-class TodayTopic(Topic):
+class TodayTopic(Topic[LiveStore]):
     """Today's figures of a key.
 
     :param triple: package, server type and system.
@@ -95,17 +53,17 @@ class TodayTopic(Topic):
 
     loops = frozenset({"device", "page"})
 
-    def __init__(self, sources: Sources, triple: Triple) -> None:
-        super().__init__(sources)
+    def __init__(self, triple: Triple) -> None:
+        super().__init__()
         self._triple = triple
         self._today: Today | None = None
 
-    async def read(self, store: LiveStore, statuses: Mapping[str, LoopStatus | None], now: datetime) -> bytes | None:
+    async def read(self, look: Look[LiveStore]) -> bytes | None:
         """Read both loops' hashes."""
-        ((device, page),) = await store.today([self._triple])
+        ((device, page),) = await look.store.today([self._triple])
         package, server, system = self._triple
         self._today = Today(
-            at=utc_iso(now), package_nm=package, server_type=server, os_type=system, device=device, page=page
+            at=utc_iso(look.now), package_nm=package, server_type=server, os_type=system, device=device, page=page
         )
         self.changed()
         return self.snapshot()
@@ -116,31 +74,33 @@ class TodayTopic(Topic):
         return event("today", self._today)
 
 
-class LogRateTopic(Topic):
+class LogRateTopic(Topic[LiveStore]):
     """The log rate of a package and server type.
 
+    :param sources: where the time before the first tick is read from.
     :param pair: the two.
     """
 
     loops = frozenset({LogMeter.name})
 
-    def __init__(self, sources: Sources, pair: Pair) -> None:
-        super().__init__(sources)
+    def __init__(self, sources: StatisticsSources, pair: Pair) -> None:
+        super().__init__()
+        self._sources = sources
         self._pair = pair
         self._window = LogRateWindow()
         self._before: asyncio.Task[list[Slot]] | None = None
         self._wrong_key: str | None = None
 
-    async def read(self, store: LiveStore, statuses: Mapping[str, LoopStatus | None], now: datetime) -> bytes | None:
+    async def read(self, look: Look[LiveStore]) -> bytes | None:
         """Read the newest tick. The time before the first one comes from ClickHouse, whenever it answers."""
-        status = statuses.get(LogMeter.name)
-        (answer,) = await store.log_rates([self._pair])
+        status = look.statuses.get(LogMeter.name)
+        (answer,) = await look.store.log_rates([self._pair])
         # What a key of another type would have said is not known: no rows would be wrong.
         slot = self._window.tick(answer.fields, status) if status is not None and answer.wrong_key is None else None
         is_news = slot is not None or answer.wrong_key != self._wrong_key
         self._wrong_key = answer.wrong_key
         if self._before is None:
-            until = datetime.fromisoformat(slot.start) if slot is not None else now
+            until = datetime.fromisoformat(slot.start) if slot is not None else look.now
             self._before = asyncio.ensure_future(self._slots_before(until))
             self.is_incomplete = True
         if self.is_incomplete and self._before.done():
@@ -162,21 +122,21 @@ class LogRateTopic(Topic):
 
     async def _slots_before(self, until: datetime) -> list[Slot]:
         try:
-            return await slots_from_clickhouse(self.sources, self._pair, until)
+            return await slots_from_clickhouse(self._sources, self._pair, until)
         except SourceUnavailable:
             # The health page tells; here the chart begins with the next tick.
             return []
 
 
-class ScatterTopic(Topic):
+class ScatterTopic(Topic[LiveStore]):
     """The points of a package and server type.
 
     :param loop: whose points they are.
     :param pair: package and server type.
     """
 
-    def __init__(self, sources: Sources, loop: ScatterName, pair: Pair) -> None:
-        super().__init__(sources)
+    def __init__(self, loop: ScatterName, pair: Pair) -> None:
+        super().__init__()
         self.loops = frozenset({loop.value})
         self._loop = loop
         self._pair = pair
@@ -184,9 +144,9 @@ class ScatterTopic(Topic):
         self._meta: Mapping[str, str] | None = None
         self._wrong_key: str | None = None
 
-    async def read(self, store: LiveStore, statuses: Mapping[str, LoopStatus | None], now: datetime) -> bytes | None:
+    async def read(self, look: Look[LiveStore]) -> bytes | None:
         """Read all points, and tell those that have come and gone."""
-        kept = await store.points(self._loop, self._pair)
+        kept = await look.store.points(self._loop, self._pair)
         self._meta, self._wrong_key = kept.meta, kept.wrong_key
         added, removed = self._points.replace(kept.members)
         self.changed()
@@ -201,3 +161,16 @@ class ScatterTopic(Topic):
         return ScatterEvent.model_construct(
             loop=self._loop, reset=reset, added=added, removed=removed, meta=self._meta, wrong_key=self._wrong_key
         )
+
+
+def topics_of(sources: StatisticsSources, triple: Triple) -> Topics[LiveStore]:
+    """Return what the live page of a key listens to.
+
+    :param triple: package, server type and system.
+    """
+    pair = triple[:2]
+    return {
+        ("today", triple): lambda: TodayTopic(triple),
+        ("log_rate", pair): lambda: LogRateTopic(sources, pair),
+        **{("scatter", loop, pair): partial(ScatterTopic, loop, pair) for loop in SCATTERS},
+    }

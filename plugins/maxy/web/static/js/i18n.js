@@ -1,9 +1,9 @@
 /**
- * Korean and English: texts, numbers, dates and durations. The texts are in messages.js.
+ * Korean and English: texts, numbers, dates and durations. The texts that all pages share are in common-texts.js.
  * @module i18n
  */
 
-import { MESSAGES } from "./messages.js";
+import { COMMON_TEXTS } from "./common-texts.js";
 import { recall, remember } from "./storage.js";
 import { viewerZone } from "./time.js";
 
@@ -51,18 +51,33 @@ export function chooseLanguage(name) {
   location.reload();
 }
 
+const texts = new Map(Object.entries(COMMON_TEXTS));
+
+/**
+ * Add a family's texts. Its module is loaded in front of the page's own script.
+ * @param {Object<string, [string, string]>} more English and Korean by key; no key is there already
+ */
+export function addTexts(more) {
+  for (const [key, pair] of Object.entries(more)) {
+    if (texts.has(key)) {
+      throw new Error(`there are two texts ${key}`);
+    }
+    texts.set(key, pair);
+  }
+}
+
 /**
  * A text in the page's language.
- * @param {string} key of messages.js
+ * @param {string} key of common-texts.js or of a family's texts
  * @param {Object<string, string | number>} [values] for the {names} in it
  * @returns {string}
  */
 export function t(key, values = {}) {
-  const texts = MESSAGES[key];
-  if (!texts) {
-    throw new Error(`messages.js has no text ${key}`);
+  const pair = texts.get(key);
+  if (!pair) {
+    throw new Error(`there is no text ${key}`);
   }
-  return texts[LANGUAGES.indexOf(language)].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+  return pair[LANGUAGES.indexOf(language)].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }
 
 /**

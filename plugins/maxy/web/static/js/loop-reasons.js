@@ -18,7 +18,7 @@ const STANDS_STILL = ["stale", "never"];
 
 /**
  * @param {object} loop as the API tells it
- * @param {import("./health-source.js").Runs} runs
+ * @param {import("./loop-runs.js").LoopRuns} runs
  * @returns {Reason | null} null: the loop ticks, or Airflow has not told
  */
 export function reasonOf(loop, runs) {

@@ -38,7 +38,7 @@ export class LoopsTable {
 
   /**
    * @param {object[]} loops as the API tells them
-   * @param {import("./health-source.js").Runs} runs newest runs of the DAGs; without one there are no links to it
+   * @param {import("./loop-runs.js").LoopRuns} runs newest runs of the DAGs; without one there are no links to it
    */
   show(loops, runs) {
     updateRows(

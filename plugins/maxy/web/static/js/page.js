@@ -3,12 +3,9 @@
  * @module page
  */
 
-import { byId, el, fill } from "./dom.js";
+import { byId, el } from "./dom.js";
 import { chooseLanguage, language, t, translate } from "./i18n.js";
 import { airflowDocument } from "./theme.js";
-
-const PAGES = ["live", "history", "health", "docs"];
-const CHOICE = ["package_nm", "server_type", "os_type"];
 
 /** Set the page up; the first thing every page does. */
 export function startPage() {
@@ -42,18 +39,19 @@ function nameTab() {
   });
 }
 
-/** Show the links to the other pages, which take the choice of package, server type and system with them. */
+/** Have the links to the other pages take along what is chosen on this one. */
 export function showLinks() {
   const here = location.pathname.split("/").at(-1);
   const given = new URLSearchParams(location.search);
-  const query = new URLSearchParams(CHOICE.filter((name) => given.has(name)).map((name) => [name, given.get(name)]));
-  const suffix = query.size ? `?${query}` : "";
-  fill(
-    byId("pages"),
-    PAGES.map((name) =>
-      el("li", {}, el("a", { href: name + suffix, "aria-current": name === here && "page" }, t(`page.${name}`))),
-    ),
-  );
+  const kept = byId("pages").dataset.keeps.split(" ").filter((name) => given.has(name));
+  const query = new URLSearchParams(kept.map((name) => [name, given.get(name)]));
+  for (const link of byId("pages").querySelectorAll("a")) {
+    const { page } = link.dataset;
+    link.href = query.size ? `${page}?${query}` : page;
+    if (page === here) {
+      link.setAttribute("aria-current", "page");
+    }
+  }
 }
 
 /** Tell tests and users' scripts that the first answer is shown. */

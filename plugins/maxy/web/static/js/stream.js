@@ -6,7 +6,6 @@
 import { apiUrl, whyRefused } from "./api.js";
 import { noteServerTime, serverNow } from "./time.js";
 
-const EVENTS = ["loops", "today", "log_rate", "scatter"];
 // The server says something every 5 s. A connection can die without a word: a sleeping laptop, a proxy.
 const SILENCE_MS = 20_000;
 const RETRY_MS = [2_000, 5_000, 10_000, 30_000];
@@ -23,7 +22,7 @@ const HIDDEN_MS = 60_000;
 /** One live connection. */
 export class LiveStream {
   /**
-   * @param {Object<string, (data: any) => void>} handlers by the event's name
+   * @param {Object<string, (data: any) => void>} handlers by the event's name; others are not listened to
    * @param {(connection: Connection) => void} onConnection is told when the connection breaks and when it is back
    */
   constructor(handlers, onConnection) {
@@ -39,7 +38,7 @@ export class LiveStream {
 
   /**
    * Listen to the events of a choice.
-   * @param {import("./choice.js").Choice} choice
+   * @param {Object<string, string | number>} choice the parameters of the stream
    */
   open(choice) {
     this._choice = choice;
@@ -52,7 +51,7 @@ export class LiveStream {
     this._heardAt = performance.now();
     const source = new EventSource(apiUrl("stream", this._choice));
     this._source = source;
-    for (const name of EVENTS) {
+    for (const name of Object.keys(this._handlers)) {
       source.addEventListener(name, (event) => this._heard(name, event));
     }
     source.addEventListener("error", () => this._failed(source));

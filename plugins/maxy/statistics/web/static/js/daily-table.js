@@ -23,7 +23,7 @@ export class DailyTable {
 
   /**
    * @param {{dag_id: string, days: object[] | null}} daily as the API tells it
-   * @param {Map<string, import("./runs.js").DailyRun>} runs by day
+   * @param {Map<string, import("./daily-runs.js").DailyRun>} runs by day
    */
   show({ dag_id, days }, runs) {
     const sorted = [...(days ?? [])].sort((one, other) => (one.stat_date < other.stat_date ? 1 : -1));

@@ -1,6 +1,6 @@
 /**
- * The health page.
- * @module health
+ * The section of the statistics on the health page.
+ * @module statistics-health
  */
 
 import { DailyTable } from "./daily-table.js";

@@ -1,6 +1,6 @@
 /**
- * Runs of the DAGs, from Airflow's own API: whoever looks at the page sees those that they may see.
- * @module runs
+ * Runs of the daily job, from Airflow's own API: whoever looks at the page sees those that they may see.
+ * @module daily-runs
  */
 
 import { askAirflow } from "./api.js";
@@ -40,37 +40,6 @@ export async function dailyRuns(dagId, timezone) {
   const failed = [...newest.values()].filter(({ state }) => state === "failed").slice(0, FAILED_RUNS);
   const tasks = new Map(await Promise.all(failed.map(async (run) => [run, await failedTasks(path, run)])));
   return new Map([...newest].map(([day, run]) => [day, summary(run, tasks.get(run) ?? [])]));
-}
-
-/**
- * @typedef {object} LoopRun
- * @property {string | null} id of the newest run; null: there is none
- * @property {string | null} state
- * @property {boolean} isKnown whether Airflow knows the DAG
- * @property {boolean} isPaused of a loop that is in trouble; else it is not asked for
- */
-
-/**
- * The newest run of a live loop's DAG.
- * @param {object} loop as the API tells it
- * @returns {Promise<LoopRun>}
- * @throws {import("./api.js").ApiError}
- */
-export async function loopRun({ dag_id, state }) {
-  const path = ["dags", dag_id];
-  const answer = await askAirflow([...path, "dagRuns"], { limit: 1, order_by: "-run_after" });
-  const run = answer.dag_runs[0];
-  const isPaused = state !== "ok" && (await askAirflow(path)).is_paused;
-  return { id: run?.dag_run_id ?? null, state: run?.state ?? null, isKnown: true, isPaused };
-}
-
-/**
- * What Airflow says of its own health.
- * @returns {Promise<Object<string, {status: string | null}>>} by part
- * @throws {import("./api.js").ApiError}
- */
-export function airflowHealth() {
-  return askAirflow(["monitor", "health"]);
 }
 
 /**

@@ -5,22 +5,22 @@
 
 import { ApiError, ask } from "./api.js";
 import { setBanner } from "./banners.js";
+import { dailyRuns } from "./daily-runs.js";
 import { t } from "./i18n.js";
+import { airflowHealth, loopRun } from "./loop-runs.js";
 import { whileVisible } from "./page.js";
-import { airflowHealth, dailyRuns, loopRun } from "./runs.js";
 
 const HEALTH_MS = 10_000;
 // Runs change far more seldom, and asking for them costs the API server more.
 const RUNS_MS = 30_000;
-/** @type {import("./runs.js").LoopRun} */
+/** @type {import("./loop-runs.js").LoopRun} */
 const NO_DAG = { id: null, state: null, isKnown: false, isPaused: false };
 
 /**
- * @typedef {object} Runs
- * @property {Map<string, import("./runs.js").DailyRun>} daily by day
- * @property {Map<string, import("./runs.js").LoopRun | null>} loops newest run by the DAG's id; null: not told
- * @property {Object<string, {status: string | null}> | null} airflow its own health; null: not told
+ * @typedef {object} DailyRuns
+ * @property {Map<string, import("./daily-runs.js").DailyRun>} daily by day
  * @property {ApiError | null} error why some are not there
+ * @typedef {DailyRuns & import("./loop-runs.js").LoopRuns} Runs
  */
 
 /**

@@ -4,10 +4,10 @@
  */
 
 import { ApiError } from "./api.js";
+import { runsOfDays } from "./daily-runs.js";
 import { el, fill, setText } from "./dom.js";
 import { formatDay, formatNumber, t } from "./i18n.js";
 import { airflowLink, runPath } from "./links.js";
-import { runsOfDays } from "./runs.js";
 
 const ASK_MS = 2000;
 
