@@ -17,13 +17,11 @@ from maxy.web.access import MAY_SEE_PLUGINS
 from maxy.web.parts import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from maxy.web.parts import WebParts
 
 _DIRECTORY = Path(__file__).resolve().parent
-_STATIC = _DIRECTORY / "static"
-_TEMPLATES = _DIRECTORY / "templates"
 _MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -44,11 +42,12 @@ def make_router(families: Mapping[str, WebParts]) -> APIRouter:
     """Return the routes of the pages and their files.
 
     :param families: by their names.
-    :raises ValueError: two of them have a page or a file of the same name.
+    :raises ValueError: two of them have a page or a file of the same name, or one names a file that is not there.
     """
     router = APIRouter(dependencies=[MAY_SEE_PLUGINS], include_in_schema=False)
+    files = _own_files(families, "static", _MEDIA_TYPES)
+    _check_names(families, files)
     templates = _Templates(families)
-    files = _own_files(families)
 
     def add(name: str) -> None:
         @router.get(f"/{name}", name=name)
@@ -101,10 +100,9 @@ class _Templates:
             "texts": [text for parts in families.values() for text in parts.texts],
             "reports": [report.template for report in self._reports],
         }
-        # Its own first: a family does not change the frame of the others' pages.
-        directories = [_TEMPLATES, *(parts.templates for parts in families.values() if parts.templates)]
+        directories = [_DIRECTORY, *(parts.directory for parts in families.values() if parts.directory)]
         self._environment = Environment(
-            loader=FileSystemLoader(directories),
+            loader=FileSystemLoader([directory / "templates" for directory in directories]),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -123,21 +121,41 @@ class _Templates:
         return self._rendered[name]
 
 
-def _own_files(families: Mapping[str, WebParts]) -> dict[str, Path]:
-    """Return every file of the package that may be given, by its path.
+def _own_files(families: Mapping[str, WebParts], folder: str, suffixes: Container[str]) -> dict[str, Path]:
+    """Return the files of the package by their paths below ``static`` or ``templates``.
 
     :raises ValueError: two families have one of the same path.
     """
     owners: dict[str, str] = {}
     found: dict[str, Path] = {}
-    of_families = [(name, parts.static) for name, parts in families.items() if parts.static]
-    for owner, directory in ((_SHELL, _STATIC), *of_families):
-        for file in sorted(directory.rglob("*")):
-            if file.suffix in _MEDIA_TYPES:
-                path = file.relative_to(directory).as_posix()
+    of_families = [(name, parts.directory) for name, parts in families.items() if parts.directory]
+    for owner, directory in ((_SHELL, _DIRECTORY), *of_families):
+        for file in sorted((directory / folder).rglob("*")):
+            if file.suffix in suffixes:
+                path = file.relative_to(directory / folder).as_posix()
                 _claim("file", path, owner, owners)
                 found[path] = file
     return found
+
+
+def _check_names(families: Mapping[str, WebParts], files: Container[str]) -> None:
+    """Check that what the families name is there: a browser would tell its user, and nobody else.
+
+    :raises ValueError: a template, a script or a style is missing.
+    """
+    templates = _own_files(families, "templates", {".html"})
+    for name, parts in families.items():
+        reports = [parts.health] if parts.health else []
+        wanted = {
+            "template": ([f"{page.name}.html" for page in parts.pages] + [one.template for one in reports], templates),
+            "script": ([f"js/{page.name}.js" for page in parts.pages] + [one.script for one in reports], files),
+            "module of texts": (parts.texts, files),
+            "style": (parts.styles, files),
+        }
+        for kind, (paths, present) in wanted.items():
+            for path in paths:
+                if path not in present:
+                    raise ValueError(f"family {name}: there is no {kind} {path}")
 
 
 def _claim(kind: str, name: str, owner: str, owners: dict[str, str]) -> None:

@@ -70,8 +70,8 @@ class WebParts:
         :func:`maxy.web.shell.opened`.
     :param routers: below the pages' prefix.
     :param exception_handlers: by the class of what was raised: an exception of its own.
-    :param templates: directory of its pages' templates. They extend ``page.html`` and may use ``parts.html``.
-    :param static: directory of its scripts and styles, given below ``static/``.
+    :param directory: has ``templates``, which extend ``page.html`` and may use ``parts.html``, and ``static``, whose
+        scripts and styles are given below ``static/``.
     :param pages: its pages.
     :param keeps: parameters of a page's address that the links of the bar take along.
     :param texts: modules below ``static`` that add its texts to those of all pages.
@@ -84,8 +84,7 @@ class WebParts:
     open: Callable[[Shell], Any]
     routers: Sequence[APIRouter] = ()
     exception_handlers: Mapping[type[Exception], Handler] = field(default_factory=dict)
-    templates: Path | None = None
-    static: Path | None = None
+    directory: Path | None = None
     pages: Sequence[Page] = ()
     keeps: Sequence[str] = ()
     texts: Sequence[str] = ()

@@ -354,7 +354,7 @@ def test_nothing_is_read_when_nobody_listens(tell: Any, loops: Loops, valkey: Va
     async def story(running: Site, clock: FakeClock) -> None:
         hub = running.hub
         for _ in range(2):
-            async with listening(hub, KEY) as page:
+            async with listening(running, KEY) as page:
                 await page.until(page.knows_all)
             # For a while the loops are looked at, for a page that is loaded again, but no figures are read.
             await soon(lambda: not hub._topics, "what nobody listens to is forgotten")

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from maxy.statistics.web.sources import PageSettings
     from maxy.web.shell import Shell
 
-_DIRECTORY = Path(__file__).resolve().parent
-
 
 def statistics_parts(read_settings: Callable[[], PageSettings] = read_page_settings) -> WebParts:
     """Return the parts.
@@ -36,8 +34,7 @@ def statistics_parts(read_settings: Callable[[], PageSettings] = read_page_setti
         open=open_service,
         routers=(routes.router,),
         exception_handlers={BadRange: refuse, routes.BadName: refuse},
-        templates=_DIRECTORY / "templates",
-        static=_DIRECTORY / "static",
+        directory=Path(__file__).resolve().parent,
         pages=(Page(name="live"), Page(name="history"), Page(name="dag", is_in_bar=False)),
         keeps=("package_nm", "server_type", "os_type"),
         texts=("js/statistics-texts.js",),
