@@ -37,7 +37,13 @@ FILES = {
 """,
     "templates/toy-health.html": '<section id="toy-health"></section>\n',
     "static/toy/toy.css": "#toy { color: red; }\n",
-    "static/toy/texts.js": 'import { addTexts } from "../js/i18n.js";\naddTexts({ "toy.title": ["Toys", "장난감"] });',
+    "static/toy/texts.js": """import { addTexts } from "../js/i18n.js";
+addTexts({
+  "page.toy": ["Toys", "장난감"],
+  "toy.pageTitle": ["Toys", "장난감"],
+  "toy.title": ["All toys", "모든 장난감"],
+});
+""",
     "static/toy/health.js": "// fills #toy-health\n",
     "static/js/toy.js": 'import { startPage } from "./page.js";\nstartPage();\n',
 }

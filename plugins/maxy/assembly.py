@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from maxy.families import families_with_loops
+from maxy.families import families_with_loops, import_named, load_families
 from maxy.loops.registry import enabled_loops
+from maxy.web.plugin_parts import PluginParts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from maxy.loops.registry import EnabledLoop, RefusedLoop
 
@@ -33,3 +34,22 @@ def live_loops() -> Iterator[EnabledLoop | RefusedLoop]:
             refuse=refused.append,
         )
         yield from refused
+
+
+def macros() -> list[Callable[..., Any]]:
+    """Return the functions of all families that templates have below ``macros.maxy``.
+
+    :raises ValueError: two have the same name.
+    """
+    found: dict[str, Callable[..., Any]] = {}
+    for family in load_families():
+        for macro in map(import_named, family.macros):
+            if macro.__name__ in found:
+                raise ValueError(f"family {family.name}: there is a macro {macro.__name__} already")
+            found[macro.__name__] = macro
+    return list(found.values())
+
+
+def plugin_parts() -> PluginParts:
+    """Return what Airflow's plugin declares for the pages and APIs of all families."""
+    return PluginParts(import_named(family.web) for family in load_families() if family.web is not None)

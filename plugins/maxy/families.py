@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from maxy.loops.watch import watched_loops
 
@@ -20,11 +20,13 @@ FAMILIES = ("maxy.statistics.family.FAMILY",)
 @cache
 def load_families() -> tuple[Family, ...]:
     """Return all families."""
-    found = []
-    for path in FAMILIES:
-        module, _, name = path.rpartition(".")
-        found.append(getattr(import_module(module), name))
-    return tuple(found)
+    return tuple(import_named(path) for path in FAMILIES)
+
+
+def import_named(path: str) -> Any:
+    """Return what is at an import path."""
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
 
 
 def families_with_loops() -> Iterator[LiveLoops]:

@@ -38,10 +38,11 @@ class Family:
 
     :param name: of its folder.
     :param loops: its live loops; None if it has none.
-    :param web: import path of its part of the pages and the API; None if it has none. A path, since Airflow's web
-        server alone needs what is there.
+    :param macros: import paths of the functions that templates have below ``macros.maxy``.
+    :param web: import path of its :class:`~maxy.web.family_web.FamilyWeb`; None if it has no pages and no API.
     """
 
     name: str
     loops: LiveLoops | None = None
+    macros: tuple[str, ...] = ()
     web: str | None = None

@@ -6,4 +6,14 @@ from maxy.family import Family, LiveLoops
 from maxy.statistics.live_loops import LIVE_LOOPS
 from maxy.statistics.settings import realtime_settings, row_rules
 
-FAMILY = Family(name="statistics", loops=LiveLoops(LIVE_LOOPS, realtime_settings, row_rules))
+FAMILY = Family(
+    name="statistics",
+    loops=LiveLoops(LIVE_LOOPS, realtime_settings, row_rules),
+    macros=(
+        "maxy.statistics.macros.statistics_day",
+        "maxy.statistics.macros.valkey_prefix",
+        "maxy.statistics.macros.metric_ranges",
+        "maxy.statistics.macros.max_name_length",
+    ),
+    web="maxy.statistics.web.family.WEB",
+)

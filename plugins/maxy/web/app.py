@@ -118,8 +118,9 @@ def _handlers(families: Mapping[str, WebParts]) -> dict[int | type[Exception], H
     for name, parts in families.items():
         for kind, handler in parts.exception_handlers.items():
             if kind in handlers:
+                taken = getattr(kind, "__name__", kind)
                 raise ValueError(
-                    f"family {name}: {kind.__name__} is handled already; only a mount has answers to errors of its own"
+                    f"family {name}: {taken} is handled already; only a mount has answers to errors of its own"
                 )
             handlers[kind] = handler
     return handlers

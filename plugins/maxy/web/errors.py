@@ -12,11 +12,9 @@ from maxy.web.models import Problem
 from maxy.web.sources import SourceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from fastapi import Request
 
-    from maxy.web.parts import Handler
+    from maxy.web.parts import Handlers
 
 #: What every route behind the login may answer besides what it is for.
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -49,7 +47,7 @@ async def _unavailable(request: Request, error: Exception) -> JSONResponse:
 
 
 #: By what was raised; a family's own come in addition.
-HANDLERS: Mapping[type[Exception], Handler] = {
+HANDLERS: Handlers = {
     SourceUnavailable: _unavailable,
     TooManyPages: _unavailable,
     RequestValidationError: _bad_parameter,

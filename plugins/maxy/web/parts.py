@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from maxy.web.shell import Shell
 
     Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
+    #: By the status, or by the class of what was raised.
+    Handlers = Mapping[int | type[Exception], Handler]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
     """A page of a family's.
 
-    Its template is ``<name>.html`` and its script ``static/js/<name>.js``.
+    Its template is ``<name>.html``, its script ``static/js/<name>.js`` and the text of its title ``<name>.pageTitle``.
 
     :param name: below the pages' prefix; no other family has a page of that name.
     :param is_in_bar: whether the bar on top of every page has a link to it, whose text is ``page.<name>``.
@@ -55,7 +57,7 @@ class Mount:
     """
 
     routers: Sequence[APIRouter]
-    exception_handlers: Mapping[type[Exception], Handler] = field(default_factory=dict)
+    exception_handlers: Handlers = field(default_factory=dict)
     title: str = "maxy"
 
 
@@ -83,7 +85,7 @@ class WebParts:
 
     open: Callable[[Shell], Any]
     routers: Sequence[APIRouter] = ()
-    exception_handlers: Mapping[type[Exception], Handler] = field(default_factory=dict)
+    exception_handlers: Handlers = field(default_factory=dict)
     directory: Path | None = None
     pages: Sequence[Page] = ()
     keeps: Sequence[str] = ()
