@@ -65,7 +65,8 @@ def test_it_holds_the_package_and_its_files_and_nothing_else(installed: Path) ->
         if path.is_file() and "__pycache__" not in path.parts
     } | {
         f"maxy/include/sql/{path.relative_to(ROOT / 'include' / 'sql').as_posix()}"
-        for path in (ROOT / "include" / "sql").rglob("*.sql")
+        for path in (ROOT / "include" / "sql").rglob("*")
+        if path.is_file()
     }
     found = {path.relative_to(installed).as_posix() for path in installed.rglob("*") if path.is_file()}
     assert wanted <= found
