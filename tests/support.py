@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import DAG, BaseOperator
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
 
 #: A client that returns text.
 Valkey = redis.Redis

@@ -1,1 +1,1 @@
-"""A ClickHouse server for laptops and CI: the engine of chDB behind ClickHouse's own HTTP and native protocols."""
+"""Former names of the package ``embedded_clickhouse`` (packages/embedded-clickhouse), for one release."""

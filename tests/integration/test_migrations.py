@@ -12,7 +12,7 @@ import clickhouse_connect
 import pytest
 from clickhouse_migrations.clickhouse_cluster import ClickhouseCluster
 
-from local.clickhouse.testing import running_server
+from embedded_clickhouse.testing import running_server
 from maxy.migrations import (
     MIGRATIONS_DIRECTORY,
     ClickHouseMigrations,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
 
 FILES = [
     "001_maxy_app_total_log.sql",

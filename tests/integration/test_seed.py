@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import clickhouse_connect
 import pytest
 
-from local.clickhouse.testing import running_server
+from embedded_clickhouse.testing import running_server
 from local.statistics.sample_data import SampleData, page_flow_rows, seed
 from local.statistics.sample_data.bulk import fill_access_history, fill_page_flow_day
 from tests.support import make_tables
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
 
 TIMEZONE = "America/New_York"
 # Noon of the day after the clocks went back: the full days before it hold one of 25 hours.

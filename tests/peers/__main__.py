@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local.clickhouse.testing import running_server
+from embedded_clickhouse.testing import running_server
 from tests.peers.environments import ensure_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
 
 PEERS = ("dlt", "dbt", "ibis")
 _FLOWS = Path(__file__).resolve().parent / "flows"

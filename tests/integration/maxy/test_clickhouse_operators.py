@@ -18,7 +18,7 @@ from tests.support import run_task, task_context
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
 
 pytestmark = pytest.mark.usefixtures("connections")
 

@@ -12,7 +12,7 @@ from tests.support import daily_task, hashes, make_tables, run_task
 if TYPE_CHECKING:
     import clickhouse_driver
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
     from tests.support import Valkey
 
 pytestmark = pytest.mark.usefixtures("connections")

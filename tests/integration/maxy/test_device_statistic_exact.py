@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
 
 # New York goes back to standard time on 2026-11-01; the last days have a full 7 days before them.
 DAYS = [date(2026, 10, 24) + timedelta(days=number) for number in range(12)]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import clickhouse_driver
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
     from tests.support import Valkey
 
 PAGE = (ROOT / "docs" / "how-to-test.md").read_text(encoding="utf-8")

