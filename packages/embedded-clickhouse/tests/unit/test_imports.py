@@ -46,11 +46,8 @@ def test_it_is_this_checkouts_package_that_is_tested() -> None:
 def test_no_modules_import_each_other_in_a_circle() -> None:
     graph = imports_of(_PACKAGE)
     assert len(graph) > 50
-    # Each but the two that are started by name is somebody's.
-    assert set(graph) - set().union(*graph.values()) == {
-        "embedded_clickhouse",
-        *(f"embedded_clickhouse.{name}" for name in ("pytest_plugin", "native")),
-    }
+    # An import for type checking alone is one.
+    assert "embedded_clickhouse.engine" in graph["embedded_clickhouse.statements"]
     TopologicalSorter(graph).prepare()
 
 

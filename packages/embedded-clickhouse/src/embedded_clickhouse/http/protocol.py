@@ -94,10 +94,13 @@ class Call:
         """Have the application answer it."""
         try:
             await application(self._scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            # The server ends, and this client neither sends nor reads.
+            self._connection.transport.abort()
+            raise
         except Exception:
             _log.exception("A request failed")
-        finally:
-            await self._end()
+        await self._end()
 
     def feed(self, data: bytes) -> bool:
         """Take a piece of the body; tells whether that is enough for now."""
