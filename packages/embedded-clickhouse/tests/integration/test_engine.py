@@ -442,7 +442,7 @@ def test_a_kill_spares_others_that_run_the_same_text(engine: Engine, session: En
         running = "SELECT count() FROM system.processes WHERE Settings['log_comment'] = 'kept'"
         eventually(lambda: ask(other, running) == "1")
         # As a statement that is cancelled before the engine has begun with it.
-        assert not engine._kill_in_engine(Ticket("not begun", _LONG, None, None, None))
+        assert not engine.statements._kill_in_engine(Ticket("not begun", _LONG, None, None, None))
         assert ask(other, running + " AND NOT is_cancelled") == "1"
     engine.statements.kill("kept")
     thread.join(10)

@@ -18,7 +18,7 @@ import pytest
 
 from clickhouse_testkit.source import SOURCE
 from clickhouse_testkit.waiting import eventually
-from embedded_clickhouse.testing import running_server
+from embedded_clickhouse.testing import QueryError, running_server
 
 # Written into each project: a stranger's tests need no client of this project.
 _ASK = """
@@ -375,3 +375,11 @@ def test_a_folder_may_be_given_relative_to_where_the_tests_run(tmp_path: Path, m
         assert server.log_path == tmp_path / "data" / "of_mine" / "server.log"
         assert (tmp_path / "data" / "of_mine" / "data").is_dir()
         assert f"pid {server.pid}" in server.end_of_log()
+
+
+def test_a_statement_is_asked_by_any_account_and_its_error_is_the_servers(tmp_path: Path) -> None:
+    with running_server(tmp_path, user="사용자", password="비밀:번호", database="자료") as server:
+        assert server.query("SELECT currentDatabase(), ' x '") == "자료\t x "
+        assert server.query("CREATE TABLE t (a UInt8) ENGINE = Memory") == ""
+        with pytest.raises(QueryError, match=r"^Code: 60\. DB::Exception: .*nowhere"):
+            server.query("SELECT * FROM nowhere")
