@@ -85,7 +85,8 @@ class Call:
         self._body = bytearray()
         self._body_ended = False
         self._changed = asyncio.Event()
-        self._started = False
+        self._head: h11.Response | None = None
+        self._head_is_sent = False
         self._disconnected = False
         self.is_complete = False
         """Whether its reply has been given."""
@@ -131,20 +132,23 @@ class Call:
         return {"type": "http.request", "body": body, "more_body": not self._body_ended}
 
     async def send(self, event: Event) -> None:
-        """Send the head of the reply, or the next piece of it, once the client has read enough of what is before."""
+        """Take the head of the reply, or send the next piece of it once the client has read enough of what is before.
+
+        The head goes out with the first piece.
+        """
         await self._connection.writable.wait()
         if self._disconnected:
             return
-        if not self._started:
-            self._started = True
+        if self._head is None:
             status, headers = event["status"], list(event.get("headers", []))
-            reason = _PHRASES.get(status, b"")
-            self._connection.send(h11.Response(status_code=status, headers=headers, reason=reason))
+            self._head = h11.Response(status_code=status, headers=headers, reason=_PHRASES.get(status, b""))
             return
         body = b"" if self._scope["method"] == "HEAD" else event.get("body", b"")
-        self._connection.send(h11.Data(data=body))
-        if not event.get("more_body", False):
-            self._connection.send(h11.EndOfMessage())
+        more = event.get("more_body", False)
+        head = [] if self._head_is_sent else [self._head]
+        self._connection.send(*head, h11.Data(data=body), *([] if more else [h11.EndOfMessage()]))
+        self._head_is_sent = True
+        if not more:
             self.is_complete = True
             self._changed.set()
             self._connection.end_reply()
@@ -153,7 +157,7 @@ class Call:
         """See to it that the client is not left without a reply, nor with half of one that looks whole."""
         if self.is_complete or self._disconnected:
             return
-        if self._started:
+        if self._head is not None:
             self._connection.transport.close()
         else:
             head = {"status": 500, "headers": [(b"content-type", b"text/plain; charset=UTF-8"), _CLOSE]}
@@ -206,9 +210,9 @@ class HttpProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.writable.set()
 
-    def send(self, event: h11.Event) -> None:
-        """Write a part of a reply."""
-        data = self.http.send(event)
+    def send(self, *events: h11.Event) -> None:
+        """Write parts of a reply, in one piece."""
+        data = b"".join(self.http.send(event) or b"" for event in events)
         if data:
             self.transport.write(data)
 
@@ -240,9 +244,8 @@ class HttpProtocol(asyncio.Protocol):
         """Say that what came is no HTTP, where that is still possible, and end the connection."""
         if self.http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             headers = [(b"content-type", b"text/plain; charset=UTF-8"), _CLOSE]
-            self.send(h11.Response(status_code=400, headers=headers, reason=_PHRASES[400]))
-            self.send(h11.Data(data=b"This is no valid HTTP request.\n"))
-            self.send(h11.EndOfMessage())
+            head = h11.Response(status_code=400, headers=headers, reason=_PHRASES[400])
+            self.send(head, h11.Data(data=b"This is no valid HTTP request.\n"), h11.EndOfMessage())
             self.transport.close()
         else:
             self.transport.abort()
