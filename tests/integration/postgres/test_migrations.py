@@ -18,7 +18,7 @@ from scripts.migrate import main
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from local.clickhouse.testing import Server
+    from embedded_clickhouse.testing import Server
     from maxy.postgres.address import PostgresAddress
     from tests.postgres_support import PostgresServer
 
