@@ -21,6 +21,6 @@ WHERE reg_dt >= fromUnixTimestamp64Milli({since_ms:Int64})
   AND log_type NOT IN {log_types:Array(UInt64)}
 {% endif %}
 {% if prune_parts %}
-  AND {{ part_condition }}
+  AND {% include "shared/unseen_parts.sql" %}
 {% endif %}
 GROUP BY is_complete, package, server, slot

@@ -7,5 +7,5 @@ SELECT
     (
         SELECT count()
         FROM maxy_device_page_flow
-        WHERE {{ newer_blocks }}
+        WHERE {% include "shared/newer_blocks.sql" %}
     ) AS arrived

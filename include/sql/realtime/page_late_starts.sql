@@ -8,6 +8,6 @@ FROM maxy_device_page_flow
 WHERE page_start_tm_dt >= fromUnixTimestamp64Milli({day_start_ms:Int64}, 'UTC')
   AND page_start_tm_dt < fromUnixTimestamp64Milli({day_end_ms:Int64}, 'UTC')
   AND page_start_tm < {kept_until:UInt64}
-  AND {{ newer_blocks }}
+  AND {% include "shared/newer_blocks.sql" %}
   AND (toUInt64OrZero(splitByChar('_', _part)[4]) = 0 OR reg_dt >= fromUnixTimestamp64Milli({inserted_from_ms:Int64}))
 ORDER BY page_start_tm

@@ -59,7 +59,7 @@ FROM
       )
 {% endif %}
 {% if prune_parts %}
-      AND {{ part_condition }}
+      AND {% include "shared/unseen_parts.sql" %}
 {% endif %}
 )
 {% if only_thresholds %}

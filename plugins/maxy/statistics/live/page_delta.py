@@ -16,27 +16,40 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from maxy.clickhouse.client import Columns
-    from maxy.clickhouse.table_parts import TableParts
+    from maxy.clickhouse.parts import PartsSnapshot
     from maxy.days import CalendarDay
     from maxy.loops.loop import LoopEnvironment
     from maxy.statistics.live.page_statements import PageStatements
 
 _log = logging.getLogger(__name__)
 
-# The kept span moves on when twice as many recent rows are read at a tick, and leaves so many (a FINAL of 80,000 rows
-# takes about as long as moving it does).
-_RECENT_ROWS = 80_000
-# A form's field must not be longer than 128 KiB; a number of milliseconds and its comma are 14 bytes.
-_STARTS_PER_STATEMENT = 8_000
-# With more late rows than that, a rebuild is cheaper.
-_MOST_LATE_STARTS = 400_000
-# A replicated table may commit its blocks out of order by so much.
-_OUT_OF_ORDER = timedelta(seconds=60)
-# About what a rebuild reads in one statement: bounds its memory, and how long the server is silent.
-_ROWS_OF_SLICE = 1_000_000
 # Room for the generations of one tenure of the lease: fence numbers are microseconds since 1970 and take 51 bits of the
 # 64. Should a tenure have more, they are still nobody else's, for no other tenure began in the microseconds after it.
-_GENERATION_BITS = 12
+GENERATION_BITS = 12
+# A replicated table may commit its blocks out of order by so much.
+_OUT_OF_ORDER = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class PageDeltaSizes:
+    """How much is counted at once.
+
+    :param recent_rows: the kept span moves on when a tick reads twice as many recent rows, and leaves so many (a FINAL
+        of 80,000 rows takes about as long as moving it does).
+    :param late_starts: instants of late rows in one statement: a form's field must not be longer than 128 KiB, and a
+        number of milliseconds and its comma are 14 bytes.
+    :param most_late_starts: with more of them, a rebuild is cheaper.
+    :param slice_rows: about what a rebuild reads in one statement: bounds its memory, and how long the server is
+        silent.
+    """
+
+    recent_rows: int = 80_000
+    late_starts: int = 8_000
+    most_late_starts: int = 400_000
+    slice_rows: int = 1_000_000
+
+
+DEFAULT_SIZES = PageDeltaSizes()
 
 
 @dataclass
@@ -58,7 +71,7 @@ class _Kept:
     day: date
     kept_until_ms: int
     built_at: datetime
-    looks: deque[tuple[datetime, TableParts]] = field(default_factory=deque)
+    looks: deque[tuple[datetime, PartsSnapshot]] = field(default_factory=deque)
     recent_rows: int = 0
     kept_rows: int = 0
 
@@ -91,11 +104,15 @@ class PageDelta:
 
     :param environment: clients and settings.
     :param statements: the page loop's.
+    :param sizes: of what is counted at once.
     """
 
-    def __init__(self, environment: LoopEnvironment, statements: PageStatements) -> None:
+    def __init__(
+        self, environment: LoopEnvironment, statements: PageStatements, sizes: PageDeltaSizes = DEFAULT_SIZES
+    ) -> None:
         self._environment = environment
         self._statements = statements
+        self._sizes = sizes
         self._recent = timedelta(seconds=environment.settings["recent_seconds"])
         self._rebuild_after = timedelta(minutes=environment.settings["rebuild_minutes"])
         self._insert_margin = timedelta(seconds=environment.settings["insert_seconds"])
@@ -116,7 +133,7 @@ class PageDelta:
                 )
         return self._available
 
-    async def figures(self, now: datetime, day: CalendarDay, parts: TableParts) -> Columns:
+    async def figures(self, now: datetime, day: CalendarDay, parts: PartsSnapshot) -> Columns:
         """Compute the day's figures.
 
         :param now: the tick.
@@ -147,7 +164,7 @@ class PageDelta:
         return await self._statements.figures(day, generation=kept.generation, kept_until_ms=kept.kept_until_ms)
 
     async def _continued(
-        self, kept: _Kept | None, now: datetime, day: CalendarDay, parts: TableParts, fence: int
+        self, kept: _Kept | None, now: datetime, day: CalendarDay, parts: PartsSnapshot, fence: int
     ) -> _Kept | None:
         """Bring what is kept up to date; None if there is nothing, or nothing to rely on."""
         if kept is None or kept.fence != fence or kept.day != day.date:
@@ -164,16 +181,13 @@ class PageDelta:
         await self._advance(kept, now, day)
         return kept
 
-    def _check(self, kept: _Kept, now: datetime, parts: TableParts) -> None:
+    def _check(self, kept: _Kept, now: datetime, parts: PartsSnapshot) -> None:
         """:raises _Doubt: the source is not what it was with something added."""
         looked_at, former = kept.looks[-1]
         if now < looked_at:
             raise _Doubt("the clock was set back")
-        if reason := parts.numbers.break_since(former.numbers):
+        if reason := parts.loss_since(former):
             raise _Doubt(reason)
-        gone = former.first_blocks.keys() - parts.first_blocks.keys()
-        if gone or any(parts.first_blocks[name] > first for name, first in former.first_blocks.items()):
-            raise _Doubt("parts of the source table were thrown away")
 
     async def _count_late(self, kept: _Kept, day: CalendarDay) -> None:
         """Count what has arrived below the kept span's end.
@@ -182,12 +196,13 @@ class PageDelta:
         """
         arrivals = self._arrivals(kept)
         starts = await self._statements.late_starts(day, kept_until_ms=kept.kept_until_ms, arrivals=arrivals)
-        if len(starts) > _MOST_LATE_STARTS:
+        if len(starts) > self._sizes.most_late_starts:
             raise _Doubt(f"rows arrived at {len(starts)} instants at once")
-        for first in range(0, len(starts), _STARTS_PER_STATEMENT):
+        length = self._sizes.late_starts
+        for first in range(0, len(starts), length):
             await self._statements.count_late(
                 day,
-                starts[first : first + _STARTS_PER_STATEMENT],
+                starts[first : first + length],
                 generation=kept.generation,
                 kept_until_ms=kept.kept_until_ms,
                 arrivals=arrivals,
@@ -201,27 +216,27 @@ class PageDelta:
             kept.looks.popleft()
         looked_at, parts = kept.looks[0]
         # Rows bear the server's clock; one that is ahead does no harm.
-        return Arrivals(parts.blocks, min(looked_at, from_ms(parts.numbers.server_ms)) - self._insert_margin)
+        return Arrivals(parts.blocks, min(looked_at, from_ms(parts.server_ms)) - self._insert_margin)
 
     async def _advance(self, kept: _Kept, now: datetime, day: CalendarDay) -> None:
         """Move the kept span on if reading what lies above it has become the larger cost."""
-        if kept.recent_rows <= 2 * _RECENT_ROWS:
+        if kept.recent_rows <= 2 * self._sizes.recent_rows:
             return
         now_ms = to_ms(now)
-        share_ms = (now_ms - kept.kept_until_ms) * _RECENT_ROWS // kept.recent_rows
+        share_ms = (now_ms - kept.kept_until_ms) * self._sizes.recent_rows // kept.recent_rows
         until_ms = min(now_ms - share_ms, self._kept_at_most(now, kept.looks[-1][1]))
         if until_ms > kept.kept_until_ms:
             await self._statements.count(day, generation=kept.generation, from_ms=kept.kept_until_ms, until_ms=until_ms)
             kept.kept_until_ms = until_ms
 
-    async def _built(self, now: datetime, day: CalendarDay, parts: TableParts, fence: int) -> _Kept:
+    async def _built(self, now: datetime, day: CalendarDay, parts: PartsSnapshot, fence: int) -> _Kept:
         """Count the whole day up to a while ago, in a new generation."""
         kept = self._begun(now, day, parts, fence, self._kept_at_most(now, parts))
         await self._count_all(kept, day)
         await self._statements.drop_generations_before(kept.generation)
         return kept
 
-    async def _rebuilt(self, former: _Kept, now: datetime, day: CalendarDay, parts: TableParts) -> _Kept:
+    async def _rebuilt(self, former: _Kept, now: datetime, day: CalendarDay, parts: PartsSnapshot) -> _Kept:
         """Count the same span anew, and compare."""
         kept = self._begun(now, day, parts, former.fence, former.kept_until_ms)
         await self._count_all(kept, day)
@@ -245,23 +260,23 @@ class PageDelta:
         """Count the kept span, slice by slice: what arrives meanwhile is in newer parts, and found by the next tick."""
         start_ms = 0
         end_ms = to_ms(day.start)
-        slices = kept.looks[-1][1].day_rows // _ROWS_OF_SLICE + 1
+        slices = kept.looks[-1][1].possible_rows // self._sizes.slice_rows + 1
         slice_ms = max(1, -((end_ms - kept.kept_until_ms) // slices))
         while start_ms < kept.kept_until_ms:
             end_ms = min(end_ms + slice_ms, kept.kept_until_ms)
             await self._statements.count(day, generation=kept.generation, from_ms=start_ms, until_ms=end_ms)
             start_ms = end_ms
 
-    def _kept_at_most(self, now: datetime, parts: TableParts) -> int:
+    def _kept_at_most(self, now: datetime, parts: PartsSnapshot) -> int:
         """Return the latest instant up to which rows are kept, as a page_start_tm."""
         # What is looked at twice would be looked up as late the second time.
         return max(0, to_ms(now - self._recent - _overlap(parts)))
 
-    def _begun(self, now: datetime, day: CalendarDay, parts: TableParts, fence: int, until_ms: int) -> _Kept:
+    def _begun(self, now: datetime, day: CalendarDay, parts: PartsSnapshot, fence: int, until_ms: int) -> _Kept:
         self._builds += 1
         return _Kept(
             fence=fence,
-            generation=(fence << _GENERATION_BITS) + self._builds,
+            generation=(fence << GENERATION_BITS) + self._builds,
             day=day.date,
             kept_until_ms=until_ms,
             built_at=now,
@@ -269,7 +284,7 @@ class PageDelta:
         )
 
 
-def _overlap(parts: TableParts) -> timedelta:
+def _overlap(parts: PartsSnapshot) -> timedelta:
     return timedelta(0) if parts.in_order else _OUT_OF_ORDER
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from maxy.clickhouse.new_parts import NEWER_BLOCKS
 from maxy.clickhouse.sql_files import read_statement
 from maxy.clock import to_ms
 
@@ -19,25 +18,6 @@ if TYPE_CHECKING:
 PAGE_FLOW = "maxy_device_page_flow"
 #: What migration 006 makes and a generation's rows are in.
 KEPT_TABLES = ("maxy_page_live_seen", "maxy_page_live_figures")
-
-# The tables of migration 006 have the column since migration 007.
-_OWN_TABLES = """
-SELECT
-    (
-        SELECT count() FROM system.tables WHERE database = currentDatabase() AND name IN {names:Array(String)}
-    ) AS tables,
-    (
-        SELECT count() FROM system.columns
-        WHERE database = currentDatabase() AND table IN {names:Array(String)} AND name = 'inp_out'
-    ) AS columns
-"""
-_FORMER_GENERATIONS = """
-SELECT DISTINCT table, partition_id
-FROM system.parts
-WHERE database = currentDatabase() AND table IN {names:Array(String)} AND active
-  AND toUInt64OrDefault(partition, toUInt64(18446744073709551615)) < {generation:UInt64}
-"""
-_DROP = {name: f"ALTER TABLE {name} DROP PARTITION ID {{partition_id:String}}" for name in KEPT_TABLES}
 
 # One part for each insert: two threads would write two, to be merged afterwards.
 _INSERT_SETTINGS = {"max_insert_threads": 1}
@@ -77,9 +57,12 @@ class PageStatements:
         self._scan = read_statement("realtime/page.sql", kept=False, **rules)
         self._figures = read_statement("realtime/page.sql", kept=True, **rules)
         self._count = read_statement("realtime/page_count.sql", **rules)
-        self._late_starts = read_statement("realtime/page_late_starts.sql", newer_blocks=NEWER_BLOCKS)
-        self._count_late = read_statement("realtime/page_count_late.sql", newer_blocks=NEWER_BLOCKS, **rules)
-        self._generations = read_statement("realtime/page_generations.sql", newer_blocks=NEWER_BLOCKS)
+        self._late_starts = read_statement("realtime/page_late_starts.sql")
+        self._count_late = read_statement("realtime/page_count_late.sql", **rules)
+        self._generations = read_statement("realtime/page_generations.sql")
+        self._own_tables = read_statement("realtime/page_own_tables.sql")
+        self._former_generations = read_statement("realtime/page_former_generations.sql")
+        self._drop = {name: read_statement("realtime/page_drop_generation.sql", table=name) for name in KEPT_TABLES}
 
     async def scan(self, day: CalendarDay) -> Columns:
         """Compute the day's figures from the source alone."""
@@ -145,17 +128,17 @@ class PageStatements:
     async def own_tables_exist(self) -> bool:
         """Whether migrations 006 and 007 were applied."""
         names = [f"maxy_page_live_{name}" for name in ("counted", "seen", "figures", "seen_mv", "figures_mv")]
-        result = await self._clickhouse.select(_OWN_TABLES, {"names": names})
+        result = await self._clickhouse.select(self._own_tables, {"names": names})
         # The Null table, the figures and the view that joins them.
         return int(result["tables"][0]) == len(names) and int(result["columns"][0]) >= 2
 
     async def drop_generations_before(self, generation: int) -> None:
         """Throw away what former copies, and this one before, have kept."""
         result = await self._clickhouse.select(
-            _FORMER_GENERATIONS, {"names": list(KEPT_TABLES), "generation": generation}
+            self._former_generations, {"names": list(KEPT_TABLES), "generation": generation}
         )
         for table, partition in zip(result["table"], result["partition_id"], strict=True):
-            await self._clickhouse.execute(_DROP[table], {"partition_id": partition})
+            await self._clickhouse.execute(self._drop[table], {"partition_id": partition})
 
 
 def _day(day: CalendarDay) -> dict[str, int]:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from maxy.clickhouse.new_parts import PART_CONDITION, PartPruner
 from maxy.clickhouse.sql_files import read_statement
 from maxy.clock import from_ms, to_ms
 from maxy.loops.loop import Loop, TickResult
 from maxy.loops.options import Option, Rule, int_from, number_from
 from maxy.loops.out_of_range_log import OutOfRangeLog
+from maxy.loops.pruning import part_pruner
 from maxy.statistics.live.scatter.point_writer import PointWriter
 from maxy.statistics.live.scatter.window_sample import Entries
 from maxy.statistics.row_rules import ROW_OPTIONS, row_structure
@@ -129,7 +129,7 @@ class ScatterLoop(Loop):
         self._window_ms = int(settings["window_seconds"] * 1000)
         self._lateness_ms = int(settings["lateness_seconds"] * 1000)
         self._caps = [settings[f"{band}_cap"] for band in _BANDS]
-        self._pruner = PartPruner.for_loop(environment, self.table)
+        self._pruner = part_pruner(environment, self.table)
         self._writer = PointWriter(
             environment,
             KeyTemplate(self.key_template, prefix=f"{environment.prefix}:"),
@@ -254,7 +254,6 @@ class ScatterLoop(Loop):
             only_thresholds=only_thresholds,
             known_texts=len(known_texts),
             prune_parts=prune_parts,
-            part_condition=PART_CONDITION,
             metric=self.name,
             **self._rules,
             **self.structure(),

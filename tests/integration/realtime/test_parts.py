@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import clickhouse_connect
 import pytest
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 
 from embedded_clickhouse.testing import running_server
 from maxy.clickhouse.client import ClickHouseAddress, ClickHouseReader
-from maxy.clickhouse.new_parts import PART_CONDITION, PartPruner
+from maxy.clickhouse.parts import PartPruner, take_snapshot
+from maxy.clickhouse.sql_files import read_statement
+from maxy.days import CalendarDay
 from tests.realtime_support import examples
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from embedded_clickhouse.testing import Server
 
 DATABASE = "new_parts"
+#: What the loops' statements have.
+UNSEEN_PARTS = read_statement("shared/unseen_parts.sql")
 NOW = datetime(2025, 6, 30, 23, 59, tzinfo=UTC)
 CREATE = (
     "CREATE TABLE {} (at DateTime64(3), day UInt8, n UInt64) ENGINE = MergeTree PARTITION BY day ORDER BY n"
@@ -66,7 +71,7 @@ class Scene:
         """Return the rows from then on as the pruner has them and as they are."""
         statement = "SELECT n FROM t WHERE at >= {since:DateTime64(3, 'UTC')}"
         pruned = await self.reader.select(
-            f"{statement} AND {PART_CONDITION} ORDER BY n", {"since": since, **self.pruner.parameters(since)}
+            f"{statement} AND {UNSEEN_PARTS} ORDER BY n", {"since": since, **self.pruner.parameters(since)}
         )
         exact = await self.reader.select(f"{statement} ORDER BY n", {"since": since})
         return list(pruned["n"]), list(exact["n"])
@@ -78,7 +83,7 @@ class Scene:
     async def parts_read(self, since: datetime) -> int:
         """Return how many parts are not left out."""
         result = await self.reader.select(
-            f"SELECT uniqExact(_part) AS parts FROM t WHERE {PART_CONDITION}", self.pruner.parameters(since)
+            f"SELECT uniqExact(_part) AS parts FROM t WHERE {UNSEEN_PARTS}", self.pruner.parameters(since)
         )
         return int(result["parts"][0]) if len(result) else 0
 
@@ -107,6 +112,58 @@ def play(clickhouse_server: Server, database: Client) -> Callable[[Callable[[Sce
 
 
 Play = Any
+
+
+def test_a_snapshot_tells_what_the_table_consists_of(play: Play) -> None:
+    async def story(scene: Scene) -> None:
+        empty = await take_snapshot(scene.reader, "t")
+        scene.insert(later(0), later(1), day=1)
+        scene.insert(later(2), day=1)
+        scene.insert(later(3), day=2)
+        full, again = [await take_snapshot(scene.reader, "t") for _ in range(2)]
+        uuid = scene.client.command(
+            "SELECT toString(uuid) FROM system.tables WHERE database = currentDatabase() AND name = 't'"
+        )
+        assert empty.table_uuid == full.table_uuid == uuid
+        assert (empty.blocks, empty.first_blocks, empty.possible_rows) == ({}, {}, 0)
+        # Which is the first number of all is the server's affair.
+        first = full.first_blocks
+        assert full.blocks == {"1": first["1"] + 1, "2": first["2"]}
+        assert full.possible_rows == 4
+        assert full.fingerprint == again.fingerprint != empty.fingerprint
+        assert full.in_order
+        assert scene.reader.statements == 3
+        scene.client.command("OPTIMIZE TABLE t PARTITION 1 FINAL")
+        merged = await take_snapshot(scene.reader, "t")
+        assert (merged.blocks, merged.first_blocks) == (full.blocks, full.first_blocks)
+        assert merged.fingerprint != full.fingerprint
+        assert merged.loss_since(full) is None
+
+    play(story)
+
+
+def test_a_snapshot_of_no_table_is_empty(play: Play) -> None:
+    async def story(scene: Scene) -> None:
+        nothing = await take_snapshot(scene.reader, "no such table")
+        assert (nothing.table_uuid, nothing.blocks, nothing.possible_rows) == ("", {}, 0)
+        assert nothing.break_since(await take_snapshot(scene.reader, "t")) == "the source table was replaced"
+
+    play(story)
+
+
+def test_parts_without_rows_of_a_day_are_not_counted_for_it(play: Play) -> None:
+    async def story(scene: Scene) -> None:
+        day = CalendarDay(NOW.date(), ZoneInfo("UTC"))
+        scene.client.command("DROP TABLE t SYNC")
+        scene.client.command(
+            "CREATE TABLE t (at DateTime('UTC'), n UInt64) ENGINE = MergeTree PARTITION BY toYYYYMMDD(at) ORDER BY n"
+        )
+        moments = [NOW - timedelta(days=1), NOW, NOW - timedelta(hours=5), NOW + timedelta(minutes=1)]
+        scene.client.insert("t", [(moment, next(scene.numbers)) for moment in moments])
+        assert (await take_snapshot(scene.reader, "t", day)).possible_rows == 2
+        assert (await take_snapshot(scene.reader, "t")).possible_rows == 4
+
+    play(story)
 
 
 def test_parts_that_were_there_long_before_are_not_read(play: Play) -> None:
@@ -263,7 +320,7 @@ def test_names_of_parts_are_read_right(database: Client, part: str, is_read: boo
         "SELECT toString(uuid) FROM system.tables WHERE database = currentDatabase() AND name = 'named'"
     )
     parameters = {"partitions": ["20260101"], "blocks": [5], "pruned_table": "named", "pruned_uuid": uuid, "part": part}
-    condition = PART_CONDITION.replace("_part)", "{part:String})")
+    condition = UNSEEN_PARTS.replace("_part)", "{part:String})")
     assert bool(database.command(f"SELECT {condition}", parameters=parameters)) == is_read
 
 
