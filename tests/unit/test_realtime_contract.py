@@ -16,9 +16,8 @@ from maxy.loops.loop import Loop, TickResult
 from maxy.loops.loop_log import LoopLog
 from maxy.loops.registry import loop_class
 from maxy.loops.runner import LoopRunner
+from tests.loop_scene import FakeLease
 from tests.realtime_support import FakeClock, fast_settings
-
-from .test_realtime_runner import FakeLease
 
 if TYPE_CHECKING:
     from collections.abc import Callable

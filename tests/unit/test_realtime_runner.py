@@ -5,215 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as ValkeyConnectionError
 
-from maxy.loops import runner as runner_module
-from maxy.loops.loop import Loop, LoopEnvironment, Tick, TickResult
-from maxy.loops.loop_log import LoopLog
-from maxy.loops.runner import LoopRunner
+from maxy.loops.loop import TickResult
 from maxy.loops.status import LoopStatus
-from maxy.valkey.lease import LeaseLost
-from maxy.valkey.own_keys import ReplacedKeys
-from tests.realtime_support import FakeClock, fast_settings
+from tests.loop_scene import START, FakeLoop, Scene, fail, forever
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 PHASES = ["acquire", "tick", "prolong in a tick", "prolong between ticks", "status", "sleep"]
 
 
-class FakeLease:
-    """A lease without a server. ``before`` is called before each command is done, with the command's name."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.replaced = ReplacedKeys()
-        self.statuses: list[dict[str, str]] = []
-        self.others = False
-        self.fence = 0
-        self._holder = ""
-        self.before: Callable[[str], Awaitable[None] | None] = lambda _: None
-
-    async def _do(self, name: str) -> None:
-        self.calls.append(name)
-        waited_for = self.before(name)
-        if waited_for is not None:
-            await waited_for
-
-    @property
-    def holder(self) -> str:
-        return self._holder
-
-    async def acquire(self) -> bool:
-        await self._do("acquire")
-        if not self.others:
-            self.fence += 1
-        self._holder = "" if self.others else f"{self.fence}:me"
-        return not self.others
-
-    async def prolong(self) -> None:
-        await self._do("prolong")
-        self._check()
-
-    async def release(self) -> None:
-        await self._do("release")
-        self._holder = ""
-
-    def script(self, body: str) -> str:
-        return body
-
-    async def run(self, script: str, keys: list[str], args: list[Any]) -> None:
-        await self._do("status")
-        self._check()
-        assert keys == ["stats:realtime:loop:fake"]
-        self.statuses.append(dict(zip(args[1::2], args[2::2], strict=True)))
-
-    def _check(self) -> None:
-        if self.others or not self._holder:
-            self._holder = ""
-            raise LeaseLost("another copy's")
-
-
-class FakeLoop(Loop):
-    """Does at each tick what the test says.
-
-    :param work: called with the number of the tick, from 0; returns or awaits the result.
-    """
-
-    name = "fake"
-    period_seconds = 5.0
-
-    def __init__(self, environment: LoopEnvironment, work: Callable[[int], Any]) -> None:
-        super().__init__(environment)
-        self._work = work
-        self.ticks: list[datetime] = []
-        self.resets = 0
-        self.fences: list[str] = []
-
-    async def tick(self, tick: Tick) -> TickResult:
-        self.ticks.append(tick.now)
-        self.fences.append(self.environment.lease.holder)
-        result = self._work(len(self.ticks) - 1)
-        if asyncio.iscoroutine(result):
-            result = await result
-        return TickResult() if result is None else result
-
-    def reset(self) -> None:
-        self.resets += 1
-
-
-class Scene:
-    """A runner and all that it uses.
-
-    :param work: of the loop.
-    :param seconds: until the deadline.
-    :param options: settings of the loop.
-    """
-
-    def __init__(
-        self,
-        work: Callable[[int], Any] = lambda _: None,
-        *,
-        seconds: float = 60,
-        observer: Any = None,
-        **options: Any,
-    ) -> None:
-        self.clock = FakeClock(START)
-        self.lease = FakeLease()
-        settings = fast_settings(**{"period_seconds": 5.0, **options})
-        environment: Any = SimpleNamespace(
-            lease=self.lease, prefix="stats:realtime", settings=settings, log=LoopLog(self.clock.monotonic)
-        )
-        self.loop = FakeLoop(environment, work)
-        self.runner = LoopRunner(
-            self.loop, clock=self.clock, deadline=START + timedelta(seconds=seconds), host="here", observer=observer
-        )
-
-    def run(self) -> tuple[int, int]:
-        summary = asyncio.run(asyncio.wait_for(self.runner.run(), 20))
-        return summary.ticks, summary.failures
-
-    @property
-    def seconds(self) -> list[float]:
-        """When the ticks were, in seconds from the start."""
-        return [(moment - START).total_seconds() for moment in self.loop.ticks]
-
-    @property
-    def last_status(self) -> LoopStatus:
-        status = LoopStatus.from_texts(self.lease.statuses[-1])
-        assert status is not None
-        return status
-
-
-def fail(error: Exception) -> None:
-    raise error
-
-
-async def forever() -> None:
-    await asyncio.Event().wait()
-
-
-# ---- the rate ----
-
-
-def test_ticks_at_a_fixed_rate_until_exactly_the_deadline() -> None:
-    durations = [0.3, 4.9, 0.01, 2.5] * 3
-    scene = Scene(lambda number: scene.clock.advance(durations[number]), seconds=58)
-    assert scene.run() == (12, 0)
-    assert scene.seconds == pytest.approx([5.0 * number for number in range(12)])
-    assert scene.clock.now() == START + timedelta(seconds=58)
-    assert scene.lease.calls[-1] == "release"
-    assert scene.lease.calls.count("release") == 1
-
-
-def test_no_drift_over_half_an_hour() -> None:
-    scene = Scene(lambda _: scene.clock.advance(0.1), seconds=1800, period_seconds=0.7)
-    assert scene.run() == (2572, 0)
-    assert scene.seconds[-1] == pytest.approx(2571 * 0.7)
-
-
-def test_late_ticks_are_skipped_and_counted() -> None:
-    scene = Scene(lambda number: scene.clock.advance(12.5 if number == 1 else 0), seconds=30)
-    scene.run()
-    assert scene.seconds == [0, 5, 20, 25]
-    assert scene.last_status.skipped == 2
-
-
-def test_tick_that_ends_when_the_next_is_due_makes_none_skip() -> None:
-    scene = Scene(lambda _: scene.clock.advance(5), seconds=20)
-    scene.run()
-    assert scene.seconds == [0, 5, 10, 15]
-    assert scene.last_status.skipped == 0
-
-
-def test_deadline_that_has_passed_runs_nothing() -> None:
-    scene = Scene(seconds=0)
-    assert scene.run() == (0, 0)
-    assert scene.lease.calls in ([], ["release"])
-
-
 # ---- failures ----
-
-
-def test_failures_come_after_growing_pauses_up_to_a_minute() -> None:
-    scene = Scene(lambda _: fail(ValueError("no such column")), seconds=260)
-    assert scene.run() == (0, 8)
-    assert scene.seconds == [0, 5, 15, 35, 75, 135, 195, 255]
-    assert scene.last_status.consecutive_failures == 8
-    assert scene.last_status.last_error == "ValueError: no such column"
-    assert scene.last_status.last_success_at is None
-
-
-def test_slow_loop_fails_at_its_own_period() -> None:
-    scene = Scene(lambda _: fail(ValueError()), seconds=500, period_seconds=120)
-    scene.run()
-    assert scene.seconds == [0, 120, 240, 360, 480]
 
 
 def test_good_tick_ends_the_pauses_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -256,7 +62,7 @@ def test_loop_that_returns_something_else_is_told_so(result: Any) -> None:
     scene = Scene(lambda number: result if number == 0 else None, seconds=10)
     assert scene.run() == (1, 1)
     error = scene.lease.statuses[0]["last_error"]
-    place = f"(loop fake, class {__name__}.FakeLoop)"
+    place = f"(loop fake, class {FakeLoop.__module__}.FakeLoop)"
     assert error == f"TypeError: tick() must return a TickResult, not {type(result).__name__} {place}"
 
 
@@ -318,113 +124,6 @@ def test_tick_that_is_cancelled_from_within_is_a_failure() -> None:
     scene = Scene(lambda number: fail(asyncio.CancelledError()) if number == 0 else None, seconds=10)
     assert scene.run() == (1, 1)
     assert "cancelled from within" in scene.lease.statuses[0]["last_error"]
-
-
-# ---- the lease ----
-
-
-def test_lease_is_prolonged_between_ticks() -> None:
-    scene = Scene(seconds=60, period_seconds=60, lease_seconds=15)
-    scene.run()
-    assert scene.lease.calls == ["acquire", "status", *["prolong"] * 11, "release"]
-
-
-def test_lease_is_prolonged_while_a_tick_is_under_way() -> None:
-    prolonged = asyncio.Event()
-
-    def before(name: str) -> None:
-        if scene.lease.calls.count("prolong") == 3:
-            prolonged.set()
-
-    async def until_prolonged() -> None:
-        await prolonged.wait()
-
-    scene = Scene(lambda _: until_prolonged(), seconds=1, lease_seconds=0.03)
-    scene.lease.before = before
-    assert scene.run() == (1, 0)
-
-
-@pytest.mark.parametrize("where", ["tick", "prolong in a tick", "prolong between ticks", "status"])
-def test_lost_lease_makes_the_copy_wait_quietly_and_step_in_when_it_is_free(
-    caplog: pytest.LogCaptureFixture, where: str
-) -> None:
-    caplog.set_level(logging.INFO)
-    ended = []
-
-    async def long() -> None:
-        try:
-            await forever()
-        finally:
-            ended.append(True)
-
-    def work(number: int) -> Any:
-        if number == 0 and where == "tick":
-            scene.lease.others = True
-            raise LeaseLost("another copy's")
-        return long() if number == 0 and where == "prolong in a tick" else None
-
-    def before(name: str) -> None:
-        if name == where.split()[0] and len(scene.loop.ticks) == 1:
-            scene.lease.others = True
-        if scene.lease.calls.count("acquire") == 4:
-            scene.lease.others = False
-
-    in_tick = where == "prolong in a tick"
-    scene = Scene(work, seconds=100, period_seconds=20, lease_seconds=0.3 if in_tick else 15)
-    scene.lease.before = before
-    assert scene.run()[1] == 0
-    # In vain twice, a third of the lease apart.
-    assert scene.lease.calls.count("acquire") == 4
-    assert scene.seconds[1] - scene.seconds[0] == pytest.approx(
-        {"tick": 15, "prolong in a tick": 0.3, "prolong between ticks": 20, "status": 15}[where]
-    )
-    assert ended == [True] * in_tick
-    assert scene.loop.resets == 3
-    lines = [record.getMessage() for record in caplog.records]
-    assert lines.count("fake: another copy holds the lease; waiting quietly to step in") == 1
-    assert not [record for record in caplog.records if record.levelno > logging.INFO]
-
-
-def test_copy_that_never_gets_the_lease_ends_at_the_deadline() -> None:
-    scene = Scene(seconds=33)
-    scene.lease.others = True
-    assert scene.run() == (0, 0)
-    assert scene.clock.now() == START + timedelta(seconds=33)
-    assert scene.loop.ticks == []
-    assert set(scene.lease.calls) == {"acquire", "release"}
-
-
-# ---- Valkey fails ----
-
-
-@pytest.mark.parametrize("error", [ValkeyConnectionError("refused"), TimeoutError("slow"), OSError("no route")])
-@pytest.mark.parametrize("command", ["acquire", "prolong", "status", "release"])
-def test_no_error_of_valkey_ends_the_run(command: str, error: Exception) -> None:
-    def before(name: str) -> None:
-        is_early = scene.clock.now() < START + timedelta(seconds=60)
-        if name == command and (is_early or name == "release"):
-            raise error
-
-    scene = Scene(seconds=120, period_seconds=20)
-    scene.lease.before = before
-    assert scene.run() == (3 if command == "acquire" else 6, 0)
-    assert scene.clock.now() == START + timedelta(seconds=120)
-
-
-@pytest.mark.parametrize("command", ["acquire", "prolong in a tick", "prolong between ticks", "status", "release"])
-def test_valkey_that_never_answers_holds_nothing_up(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner_module, "_RELEASE_SECONDS", 0.01)
-    name = command.split()[0]
-    scene = Scene(
-        lambda _: forever() if command == "prolong in a tick" else None,
-        seconds=0.2,
-        period_seconds=0.1,
-        lease_seconds=0.06,
-        tick_limit_seconds=0.05,
-    )
-    scene.lease.before = lambda called: forever() if called == name else None
-    ticks, failures = scene.run()
-    assert (ticks, failures) == {"acquire": (0, 0), "prolong in a tick": (0, 2)}.get(command, (2, 0))
 
 
 def test_lease_that_cannot_be_asked_for_is_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
@@ -600,15 +299,14 @@ def test_cancelled_while_a_tick_that_was_cut_off_still_ends() -> None:
     assert scene.lease.calls == ["acquire", "release"]
 
 
-def test_cancelled_with_a_valkey_that_does_not_answer_the_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner_module, "_RELEASE_SECONDS", 0.01)
+def test_cancelled_with_a_valkey_that_does_not_answer_the_release() -> None:
     reached = asyncio.Event()
 
     async def reach() -> None:
         reached.set()
         await forever()
 
-    scene = Scene(lambda _: reach())
+    scene = Scene(lambda _: reach(), patience={"release_seconds": 0.01})
     scene.lease.before = lambda name: forever() if name == "release" else None
     cancelled_at(scene, reached)
 
@@ -630,14 +328,17 @@ def test_cancellation_that_is_swallowed_by_valkeys_client_ends_the_run_all_the_s
     assert len(scene.loop.ticks) == (0 if phase == "acquire" else 1)
 
 
-def test_tick_that_swallows_its_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner_module, "_CANCEL_AGAIN_SECONDS", 0.01)
-
+def test_tick_that_swallows_its_cancellation_is_cancelled_again() -> None:
     async def stubborn() -> None:
         for _ in range(3):
             with contextlib.suppress(asyncio.CancelledError):
                 await forever()
         await forever()
 
-    scene = Scene(lambda number: stubborn() if number == 0 else None, seconds=10, tick_limit_seconds=0.01)
+    scene = Scene(
+        lambda number: stubborn() if number == 0 else None,
+        seconds=10,
+        patience={"cancel_again_seconds": 0.01},
+        tick_limit_seconds=0.01,
+    )
     assert scene.run() == (1, 1)

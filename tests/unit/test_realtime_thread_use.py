@@ -24,9 +24,8 @@ from maxy.loops.loop_log import LoopLog
 from maxy.loops.runner import LoopRunner
 from maxy.loops.status import LoopStatus
 from maxy.loops.thread_use import SLOW_STEP_SECONDS, SYSTEM_STOPWATCH, StepTimer, Stopwatch, ThreadUse
+from tests.loop_scene import FakeLease
 from tests.realtime_support import FakeClock, fast_settings
-
-from .test_realtime_runner import FakeLease
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -1,9 +1,8 @@
-"""Ticks of one loop at a fixed rate, under its lease, until a deadline: written once for all loops."""
+"""Ticks of one loop by its schedule and under its lease: their limit, its status and its log, once for all loops."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 from collections import deque
@@ -14,7 +13,9 @@ from redis.exceptions import RedisError
 
 from maxy.loops import contract
 from maxy.loops.loop import Tick, TickResult, loop_key
+from maxy.loops.schedule import Schedule
 from maxy.loops.status import LoopStatus, StatusWriter
+from maxy.loops.tenure import LimitReached, Tenure, heed_cancellation
 from maxy.loops.thread_use import StepTimer, Stopwatch, ThreadUse
 from maxy.valkey.lease import LeaseLost
 
@@ -25,13 +26,9 @@ if TYPE_CHECKING:
     from maxy.loops.loop import Loop
     from maxy.loops.observer import Observer
     from maxy.loops.thread_use import HeldUp
-    from maxy.valkey.lease import Lease
 
-_LONGEST_BACKOFF_SECONDS = 60.0
 _SUMMARY_SECONDS = 60.0
 _STACK_SECONDS = 600.0
-_RELEASE_SECONDS = 2.0
-_CANCEL_AGAIN_SECONDS = 1.0
 # The status says how long the worst tick of this time blocked the thread: as long as the watch looks away.
 _BLOCKED_SECONDS = 60.0
 
@@ -55,8 +52,7 @@ class RunSummary:
 class LoopRunner:
     """Runs one loop.
 
-    - Ticks are due at multiples of the period after the lease was taken. A tick that is late because the one before
-      took too long is skipped, not queued.
+    - Ticks are due at multiples of the period after the lease was taken, see :class:`~maxy.loops.schedule.Schedule`.
     - A tick that fails, or takes longer than its limit, is an error in the log and in the status; the next ones come
       after growing pauses, up to a minute, and catch up.
     - The log has one line a minute, and what changes, at a bounded rate, see :class:`~maxy.loops.loop_log.LoopLog`.
@@ -66,7 +62,8 @@ class LoopRunner:
     - The tick after a failed one gets a new fence number first: the failed one may have sent a write that is still
       under way, and it must not arrive after the state has been read anew.
     - Without the lease the loop is quiet and asks for it again and again, so that it steps in when the other copy ends.
-    - No answer of Valkey is waited for longer than a third of the lease, outside the ticks; those have their own limit.
+    - No answer of Valkey is waited for longer than a third of the lease, outside the ticks, which have their own limit;
+      see :class:`~maxy.loops.tenure.Tenure`.
 
     :param loop: what is done at each tick.
     :param clock: tells the time, and waits.
@@ -75,6 +72,7 @@ class LoopRunner:
     :param observer: told about every tick.
     :param logger: where the loop's log goes.
     :param steps: times for how long the loop blocks the thread; by the clock unless given.
+    :param tenure: holds the loop's lease; one that waits by the clock, but not beyond the deadline, unless given.
     """
 
     def __init__(
@@ -87,18 +85,22 @@ class LoopRunner:
         observer: Observer | None = None,
         logger: logging.Logger | None = None,
         steps: StepTimer | None = None,
+        tenure: Tenure | None = None,
     ) -> None:
         environment = loop.environment
         self._loop = loop
-        self._lease: Lease = environment.lease
+        self._lease = environment.lease
         self._clock = clock
-        self._deadline = deadline
         self._observer = observer
         self._logger = logger or logging.getLogger(__name__)
         self._lines = environment.log
         self._period = environment.settings.period_seconds
         self._tick_limit = environment.settings.tick_limit_seconds
-        self._heartbeat = float(environment.settings["lease_seconds"]) / 3
+        self._schedule = Schedule(clock, period_seconds=self._period, deadline=deadline)
+        self._tenure = tenure or Tenure(
+            self._lease, lease_seconds=float(environment.settings["lease_seconds"]), sleep=self._schedule.sleep
+        )
+        self._heartbeat = self._tenure.heartbeat_seconds
         self._writer = StatusWriter(self._lease, loop_key(environment.prefix, loop.name))
         self._steps = steps or StepTimer(loop.name, Stopwatch(clock.monotonic))
         # When each tick that blocked the thread ended, and for how long it did.
@@ -119,30 +121,29 @@ class LoopRunner:
         :return: what this copy has done.
         """
         try:
-            while self._clock.now() < self._deadline:
+            while not self._schedule.is_over:
                 if await self._take_lease():
                     await self._tick_while_held()
                     # Lost: not asked for again at once, or a lease that is lost again and again would make ticks race.
-                    await self._sleep(min(self._heartbeat, self._period))
+                    await self._tenure.sleep(min(self._heartbeat, self._period))
                 else:
-                    await self._sleep(self._heartbeat)
+                    await self._tenure.sleep(self._heartbeat)
         finally:
-            await self._give_back()
+            await self._tenure.give_back()
         return RunSummary(self._status.ticks, self._status.failures)
 
     async def _take_lease(self) -> bool:
         try:
-            async with asyncio.timeout(self._heartbeat):
-                taken = await self._lease.acquire()
+            taken = await self._tenure.take()
         except (RedisError, OSError) as error:
             self._warn_of_valkey(error)
             return False
         if not taken:
             self._say_standby()
             return False
-        self._log(logging.INFO, "%s: lease taken (%s)", self._loop.name, self._lease.holder)
+        self._log(logging.INFO, "%s: lease taken (%s)", self._loop.name, self._tenure.holder)
         self._standby_said = False
-        self._status.holder = self._lease.holder
+        self._status.holder = self._tenure.holder
         self._status.consecutive_failures = 0
         self._reset()
         return True
@@ -150,13 +151,14 @@ class LoopRunner:
     def _warn_of_valkey(self, error: Exception) -> None:
         """Tell that the lease cannot be had."""
         now = self._clock.monotonic()
-        self._log(logging.WARNING, "%s: Valkey cannot be asked for the lease: %s", self._loop.name, _told(error))
+        text = _format_error(error)
+        self._log(logging.WARNING, "%s: Valkey cannot be asked for the lease: %s", self._loop.name, text)
         # Without the lease there are no ticks that could fail, but those who watch must hear of it: as of ticks.
         if now >= self._next_failure:
             self._next_failure = now + self._period
             self._status.last_tick_at = self._clock.now()
             self._status.consecutive_failures += 1
-            self._status.last_error = _told(error)
+            self._status.last_error = text
             self._tell_observer(self._status)
 
     def _say_standby(self) -> None:
@@ -166,33 +168,30 @@ class LoopRunner:
 
     async def _tick_while_held(self) -> None:
         """Tick at the fixed rate until the lease is lost or the deadline has come."""
-        start = self._clock.monotonic()
-        number = 0
+        self._schedule.start()
         try:
-            while self._clock.now() < self._deadline:
-                due = start + number * self._period
-                await self._tick_once(due)
+            while not self._schedule.is_over:
+                await self._tick_once()
                 self._summarise()
-                number = self._next_number(start, number)
-                await self._wait_until(start + number * self._period)
+                self._status.skipped += self._schedule.advance(failures=self._status.consecutive_failures)
+                await self._wait_for_tick()
         except LeaseLost:
             self._log(logging.INFO, "%s: the lease is another copy's now, or is gone", self._loop.name)
             self._reset()
 
-    def _next_number(self, start: float, number: int) -> int:
-        """Return the number of the next tick: the first one that is not due yet, later after failures."""
-        # A tick that ends exactly when the next one is due is in time.
-        first = max(number + 1, math.ceil(round((self._clock.monotonic() - start) / self._period, 6)))
-        self._status.skipped += first - number - 1
-        failures = self._status.consecutive_failures
-        if failures:
-            pause = min(self._period * 2.0 ** min(failures - 1, 10), max(_LONGEST_BACKOFF_SECONDS, self._period))
-            first = max(first, number + math.ceil(pause / self._period))
-        return first
+    async def _wait_for_tick(self) -> None:
+        """Wait until the next tick is due, or the deadline has come.
 
-    async def _tick_once(self, due: float) -> None:
-        _heed_cancellation()
-        status = self._status
+        :raises LeaseLost: the lease is another copy's now.
+        """
+        while (left := self._schedule.seconds_until_due) > 0:
+            await self._tenure.hold(left)
+            if self._schedule.is_over:
+                return
+
+    async def _tick_once(self) -> None:
+        heed_cancellation()
+        status, due = self._status, self._schedule.due
         began = self._clock.monotonic()
         status.last_tick_at = self._clock.now()
         try:
@@ -208,7 +207,7 @@ class LoopRunner:
             self._note_held_up(self._held_up_since(due))
         status.duration_seconds = self._clock.monotonic() - began
         self._note_blocked()
-        status.holder = self._lease.holder
+        status.holder = self._tenure.holder
         status.replaced_keys = self._lease.replaced.count
         self._tell_observer(status)
         try:
@@ -216,7 +215,7 @@ class LoopRunner:
                 await self._writer.write(status)
         except (RedisError, OSError) as error:
             # The data is written; the next tick tells how it went.
-            self._log(logging.WARNING, "%s: its status cannot be written: %s", self._loop.name, _told(error))
+            self._log(logging.WARNING, "%s: its status cannot be written: %s", self._loop.name, _format_error(error))
 
     def _tell_observer(self, status: LoopStatus) -> None:
         if self._observer is None:
@@ -290,26 +289,20 @@ class LoopRunner:
         """
         time = asyncio.get_running_loop().time
         ends = time() + self._tick_limit
-        task = self._steps.start(self._work(tick))
-        task.add_done_callback(_look_at_exception)
+
+        def seconds_left() -> float:
+            return ends + self._seconds_held_up_since(began) - time()
+
         try:
-            while True:
-                done, _ = await asyncio.wait({task}, timeout=max(0.0, min(self._heartbeat, ends - time())))
-                if done:
-                    return _result_of(task)
-                if time() >= ends + self._seconds_held_up_since(began):
-                    raise TickTookTooLong(f"the tick took longer than {self._tick_limit:g} s and was cut off")
-                await self._prolong()
-                _heed_cancellation()
-        finally:
-            while task.cancel():
-                # Not `await task`: its end could not be told from a cancellation of this copy itself. And more than
-                # once, since a library may swallow it.
-                await asyncio.wait({task}, timeout=_CANCEL_AGAIN_SECONDS)
+            return await self._tenure.hold_while(
+                self._steps.start(self._work(tick)), seconds_left=seconds_left, name="the tick"
+            )
+        except LimitReached:
+            raise TickTookTooLong(f"the tick took longer than {self._tick_limit:g} s and was cut off") from None
 
     async def _work(self, tick: Tick) -> TickResult:
-        if self._status.consecutive_failures and not await self._lease.acquire():
-            raise LeaseLost("another copy has taken the lease since the last tick failed")
+        if self._status.consecutive_failures:
+            await self._tenure.renew()
         if not self._is_reset:
             self._try_reset()
         return await contract.tick_result(self._loop, self._loop.tick(tick))
@@ -336,7 +329,7 @@ class LoopRunner:
         status = self._status
         status.failures += 1
         status.consecutive_failures += 1
-        status.last_error = told = _told(error)
+        status.last_error = text = _format_error(error)
         if held_up:
             status.last_error += f" (meanwhile the thread was blocked by {held_up.loop} for {held_up.seconds:.1f} s)"
         now = self._clock.monotonic()
@@ -348,7 +341,7 @@ class LoopRunner:
             self._loop.name,
             status.consecutive_failures,
             status.last_error,
-            about=told,
+            about=text,
             error=error if with_stack else None,
         )
         if logged and with_stack:
@@ -386,64 +379,8 @@ class LoopRunner:
         self._rows_since_summary = 0
         self._next_summary = now + _SUMMARY_SECONDS
 
-    async def _wait_until(self, moment: float) -> None:
-        """Wait for the next tick, prolonging the lease meanwhile.
 
-        :raises LeaseLost: it is another copy's now.
-        """
-        while (left := moment - self._clock.monotonic()) > 0:
-            if left <= self._heartbeat:
-                await self._sleep(left)
-            else:
-                await self._sleep(self._heartbeat)
-                await self._prolong()
-            if self._clock.now() >= self._deadline:
-                return
-
-    async def _prolong(self) -> None:
-        """:raises LeaseLost: it is another copy's now."""
-        # A server that does not answer: the tick will notice, and no other copy can take the lease there either.
-        with contextlib.suppress(RedisError, OSError):
-            async with asyncio.timeout(self._heartbeat):
-                await self._lease.prolong()
-
-    async def _sleep(self, seconds: float) -> None:
-        _heed_cancellation()
-        left = (self._deadline - self._clock.now()).total_seconds()
-        await self._clock.sleep(max(0.0, min(seconds, left)))
-
-    async def _give_back(self) -> None:
-        """Let a successor start at once. If that does not work, the lease expires by itself."""
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
-            async with asyncio.timeout(_RELEASE_SECONDS):
-                await self._lease.release()
-
-
-def _heed_cancellation() -> None:
-    """End if this copy was cancelled while it waited for Valkey.
-
-    redis-py 8 swallows a cancellation that comes between a command and its answer if it has a socket timeout; the loop
-    would go on for ever, lease in hand.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
-def _result_of(task: asyncio.Future[TickResult]) -> TickResult:
-    if task.cancelled():
-        # Nobody has cancelled this copy, so it must not end as if somebody had.
-        raise RuntimeError("the tick was cancelled from within")
-    return task.result()
-
-
-def _look_at_exception(task: asyncio.Future[TickResult]) -> None:
-    """Keep asyncio from complaining about a failure of a tick that was cut off."""
-    if not task.cancelled():
-        task.exception()
-
-
-def _told(error: BaseException) -> str:
+def _format_error(error: BaseException) -> str:
     """Return an error in one line of bounded length."""
     text = f"{type(error).__name__}: {error}".replace("\n", " ")
     return text if len(text) <= 500 else text[:497] + "..."
