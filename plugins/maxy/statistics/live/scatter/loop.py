@@ -88,7 +88,11 @@ class ScatterLoop(Loop):
 
     Exact as long as rows become visible within ``lateness_seconds`` of their ``reg_dt``.
 
+    What is kept where, and what always holds of it, is said in :mod:`maxy.statistics.live.scatter`.
+
     :param environment: clients and settings.
+    :param step_points: points that one call to Valkey handles at the most.
+    :param most_idle: keys without points that are remembered before they are forgotten together.
     """
 
     period_seconds = 5.0
@@ -123,9 +127,10 @@ class ScatterLoop(Loop):
         ),
     )
 
-    def __init__(self, environment: LoopEnvironment) -> None:
+    def __init__(self, environment: LoopEnvironment, *, step_points: int = 1000, most_idle: int = 1000) -> None:
         super().__init__(environment)
         settings = environment.settings
+        self._most_idle = most_idle
         self._window_ms = int(settings["window_seconds"] * 1000)
         self._lateness_ms = int(settings["lateness_seconds"] * 1000)
         self._caps = [settings[f"{band}_cap"] for band in _BANDS]
@@ -136,6 +141,7 @@ class ScatterLoop(Loop):
             own_key=self.own_key,
             bands=dict(zip(_BANDS, self._caps, strict=True)),
             window_ms=self._window_ms,
+            step_points=step_points,
         )
         self._points: Points | None = None
         self._rules = row_structure(settings)
@@ -180,7 +186,7 @@ class ScatterLoop(Loop):
             written = await self._writer.write(points, rows.entries, rows.texts, tick.now, until_ms)
             total = TickResult(total.rows + written.points, total.keys + written.keys, total.left_out + rows.left_out)
             self._out_of_range.update(rows.out_of_range)
-        points.sample = points.sample.forget_idle_keys()
+        points.sample = points.sample.forget_idle_keys(self._most_idle)
         self._points = None if points.damaged else points
         return replace(total, out_of_range=self._count_out_of_range(tick))
 

@@ -7,7 +7,6 @@ import logging
 import zlib
 from collections import Counter
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,10 @@ import numpy as np
 
 from maxy.clock import to_ms
 from maxy.instants import utc_iso
-from maxy.statistics.live.scatter.window_sample import Entries, WindowSample, pack_step, unpack_steps
+from maxy.statistics.live.scatter.notes import pack_step, unpack_steps
+from maxy.statistics.live.scatter.protocol import key_words, step_arguments
+from maxy.statistics.live.scatter.steps import Plan, cut_into_steps
+from maxy.statistics.live.scatter.window_sample import Entries, WindowSample
 from maxy.valkey.own_keys import is_wrong_type, stored_number
 from maxy.valkey.scripts import read_script
 
@@ -26,16 +28,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from maxy.loops.loop import LoopEnvironment
+    from maxy.statistics.live.scatter.steps import Piece
     from maxy.statistics.live.scatter.window_sample import Change, Key
     from maxy.valkey.keys import KeyTemplate
 
 _log = logging.getLogger(__name__)
 
-_LUA = Path(__file__).parent / "lua"
-# What one call to Valkey handles: other clients wait for some milliseconds.
-# A key costs about as much as some points.
-_STEP_POINTS = 1000
-_KEY_WEIGHT = 5
+#: Where its scripts are.
+LUA = Path(__file__).parent / "lua"
 _SLACK_MS = 60_000
 _STATE_VERSION = 1
 # Server type, newest arrival, and the count of each band.
@@ -69,54 +69,19 @@ class Written:
     keys: int
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """What one call does to one key.
-
-    :param key: its number.
-    :param is_first: whether it is the first piece of the key.
-    :param is_last: whether it is the last one.
-    :param added: which of the new points.
-    :param displaced: which of the points that make room.
-    """
-
-    key: int
-    is_first: bool
-    is_last: bool
-    added: slice
-    displaced: slice
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """A tick's work, in the order of the keys' numbers.
-
-    :param texts: of the new points.
-    :param filled: whether a key still has points of former ticks, by its number.
-    :param counts: of each key's bands then.
-    :param newest: newest arrival of each key.
-    """
-
-    added: Entries
-    texts: Sequence[bytes]
-    displaced: Entries
-    filled: NDArray[np.bool_]
-    counts: NDArray[np.intp]
-    newest: NDArray[np.int64]
-
-
 class PointWriter:
     """Keeps the sorted sets, the hashes beside them, and notes of what was done.
 
     A tick is written in steps of bounded size. Each is atomic and notes what it does to the sample, so a tick that ends
     amid its steps has done part of its work, and the next one finds what is missing, by reading the rows again. Only
-    after the last step the state moves on.
+    after the last step the state moves on. What holds in between is said in :mod:`maxy.statistics.live.scatter`.
 
     :param environment: clients and settings.
     :param template: of the sorted sets' keys; the hash beside it has ``:meta`` behind that.
     :param own_key: names private keys.
     :param bands: the cap of each band, by its name.
     :param window_ms: for how long a point is shown.
+    :param step_points: what one call to Valkey handles: other clients wait for some milliseconds.
     """
 
     def __init__(
@@ -127,18 +92,20 @@ class PointWriter:
         own_key: Callable[[str], str],
         bands: Mapping[str, int],
         window_ms: int,
+        step_points: int,
     ) -> None:
         self._environment = environment
         self._template = template
         self._caps = list(bands.values())
         self._counts = [f"points_{band}" for band in bands]
         self._window_ms = window_ms
+        self._step_points = step_points
         self._state_key, self._notes_key = own_key("state"), own_key("notes")
         # They outlive the points, whose arrival may lie in the future by a window.
         self._notes_ttl_ms = 2 * window_ms + 2 * _SLACK_MS
-        self._write_points = environment.lease.script(read_script("write_points", directory=_LUA))
-        self._finish_points = environment.lease.script(read_script("finish_points", directory=_LUA))
-        self._forget = environment.lease.script(read_script("forget_points", directory=_LUA))
+        self._write_points = environment.lease.script(read_script("write_points", directory=LUA))
+        self._finish_points = environment.lease.script(read_script("finish_points", directory=LUA))
+        self._forget = environment.lease.script(read_script("forget_points", directory=LUA))
 
     async def load(self) -> Points:
         """Return what Valkey knows; nothing, with ``until_ms`` 0, where it does not know all of it.
@@ -191,7 +158,7 @@ class PointWriter:
         :param now: the present instant.
         :param until_ms: up to when all rows have been read then.
         :raises maxy.valkey.lease.LeaseLost: another copy holds the lease; nothing more was written.
-        :raises redis.RedisError: as the server or the network had it; ``points`` must not be used any more.
+        :raises redis.RedisError: on a server or network error; ``points`` must not be used any more.
         """
         sample, cutoff = points.sample, to_ms(now) - self._window_ms
         change = sample.change(candidates, cutoff)
@@ -201,7 +168,7 @@ class PointWriter:
         touched[added.pair // sample.bands] = True
         touched[change.displaced.pair // sample.bands] = True
         by_key = np.argsort(added.pair // sample.bands, kind="stable")
-        plan = _Plan(
+        plan = Plan(
             added.take(by_key),
             [texts[place] for place in by_key.tolist()],
             change.displaced.take(np.argsort(change.displaced.pair // sample.bands, kind="stable")),
@@ -211,7 +178,7 @@ class PointWriter:
         )
         keys = np.flatnonzero(touched)
         metas = self._metas(points, keys, plan)
-        for pieces in _steps(keys, plan, change.aged, sample.bands):
+        for pieces in cut_into_steps(keys, plan, change.aged, bands=sample.bands, most_points=self._step_points):
             await self._step(points, pieces, plan, metas, now)
         await self._finish(points, cutoff, until_ms)
         self._log(points, keys, metas)
@@ -220,26 +187,25 @@ class PointWriter:
     async def _step(
         self,
         points: Points,
-        pieces: Sequence[_Piece],
-        plan: _Plan,
+        pieces: Sequence[Piece],
+        plan: Plan,
         metas: Mapping[int, _Meta],
         now: datetime,
     ) -> None:
         names = self._names([points.sample.keys[piece.key] for piece in pieces])
         keys: list[Any] = [self._notes_key, *(key for name in names for key in (name, name + b":meta"))]
         score, note = self._note(points, pieces, plan)
-        arguments = [
-            to_ms(now) - self._window_ms,
-            utc_iso(now),
-            self._notes_ttl_ms,
-            score,
-            note,
-            len(self._counts),
-            *self._counts,
-            " ".join(map(str, self._words(pieces, plan, metas, to_ms(now)))),
-            b"\n".join(plan.texts[pieces[0].added.start : pieces[-1].added.stop]),
-            *(points.sample.keys[piece.key][0] for piece in pieces),
-        ]
+        arguments = step_arguments(
+            cutoff_ms=to_ms(now) - self._window_ms,
+            now=utc_iso(now),
+            notes_ttl_ms=self._notes_ttl_ms,
+            note_score=score,
+            note=note,
+            counts=self._counts,
+            words=self._words(pieces, plan, metas, to_ms(now)),
+            texts=plan.texts[pieces[0].added.start : pieces[-1].added.stop],
+            packages=[points.sample.keys[piece.key][0] for piece in pieces],
+        )
         lost = await self._environment.lease.run(self._write_points, keys, arguments)
         if lost:
             self._environment.log.log(
@@ -248,22 +214,20 @@ class PointWriter:
             points.damaged = True
 
     def _words(
-        self, pieces: Sequence[_Piece], plan: _Plan, metas: Mapping[int, _Meta], now_ms: int
+        self, pieces: Sequence[Piece], plan: Plan, metas: Mapping[int, _Meta], now_ms: int
     ) -> Iterator[int | str]:
-        """Yield what write_points.lua is told of each key, besides names and texts."""
+        """Yield the words of each key."""
         for piece in pieces:
-            yield int(plan.filled[piece.key] or not piece.is_first)
-            yield self._window_ms + _SLACK_MS + max(0, int(plan.newest[piece.key]) - now_ms)
-            yield int(piece.is_last)
-            yield from metas[piece.key]
-            displaced = plan.displaced.take(piece.displaced)
-            yield len(displaced)
-            yield from chain.from_iterable(zip(displaced.arrival.tolist(), displaced.mark.tolist(), strict=True))
-            arrivals = plan.added.arrival[piece.added].tolist()
-            yield len(arrivals)
-            yield from arrivals
+            yield from key_words(
+                filled=bool(plan.filled[piece.key]) or not piece.is_first,
+                ttl_ms=self._window_ms + _SLACK_MS + max(0, int(plan.newest[piece.key]) - now_ms),
+                is_last=piece.is_last,
+                meta=metas[piece.key],
+                displaced=plan.displaced.take(piece.displaced),
+                arrivals=plan.added.arrival[piece.added].tolist(),
+            )
 
-    def _note(self, points: Points, pieces: Sequence[_Piece], plan: _Plan) -> tuple[int, bytes]:
+    def _note(self, points: Points, pieces: Sequence[Piece], plan: Plan) -> tuple[int, bytes]:
         """Return what to remember of a step, and until when, as the newest arrival in it."""
         added = plan.added.take(slice(pieces[0].added.start, pieces[-1].added.stop))
         displaced = plan.displaced.take(slice(pieces[0].displaced.start, pieces[-1].displaced.stop))
@@ -309,7 +273,7 @@ class PointWriter:
         return [name.encode("utf-8", "surrogateescape") for name in self._template.keys([packages, servers])]
 
     @staticmethod
-    def _metas(points: Points, keys: NDArray[np.intp], plan: _Plan) -> dict[int, _Meta]:
+    def _metas(points: Points, keys: NDArray[np.intp], plan: Plan) -> dict[int, _Meta]:
         """Return server type, newest arrival and counts of keys."""
         newest = np.datetime_as_string(plan.newest[keys].astype("datetime64[ms]"), unit="us").tolist()
         return {
@@ -340,37 +304,3 @@ def _accepted(change: Change, candidates: Entries, texts: Sequence[bytes]) -> tu
     rows = candidates.take(change.accepted)
     marks = np.fromiter(map(zlib.crc32, chosen), np.uint32, len(chosen))
     return Entries(rows.identity, rows.arrival, rows.pair, marks), chosen
-
-
-def _steps(keys: NDArray[np.intp], plan: _Plan, aged: NDArray[np.intp], bands: int) -> Iterator[list[_Piece]]:
-    """Cut a tick's work into steps of bounded size."""
-    step: list[_Piece] = []
-    weight = 0
-    for piece in _pieces(keys, plan, bands):
-        cost = _KEY_WEIGHT + (piece.added.stop - piece.added.start) + (piece.displaced.stop - piece.displaced.start)
-        cost += int(aged[piece.key]) if piece.is_first else 0
-        if step and weight + cost > _STEP_POINTS:
-            yield step
-            step, weight = [], 0
-        step.append(piece)
-        weight += cost
-    if step:
-        yield step
-
-
-def _pieces(keys: NDArray[np.intp], plan: _Plan, bands: int) -> Iterator[_Piece]:
-    added_keys, displaced_keys = plan.added.pair // bands, plan.displaced.pair // bands
-    bounds = [
-        np.searchsorted(of, keys, side).tolist() for of in (added_keys, displaced_keys) for side in ("left", "right")
-    ]
-    for key, added, added_end, displaced, displaced_end in zip(keys.tolist(), *bounds, strict=True):
-        longest = max(added_end - added, displaced_end - displaced, 1)
-        for start in range(0, longest, _STEP_POINTS):
-            stop = start + _STEP_POINTS
-            yield _Piece(
-                key,
-                is_first=start == 0,
-                is_last=stop >= longest,
-                added=slice(min(added + start, added_end), min(added + stop, added_end)),
-                displaced=slice(min(displaced + start, displaced_end), min(displaced + stop, displaced_end)),
-            )

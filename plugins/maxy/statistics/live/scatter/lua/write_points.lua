@@ -4,19 +4,27 @@
 --
 -- KEYS[2]    the notes: a sorted set, its score the newest arrival of the points that a note speaks of
 -- KEYS[3..]  of each key of the scatter: the sorted set of its points, and the hash beside it
--- ARGV[3]    points that arrived before this instant are too old; every instant is in milliseconds since 1970
--- ARGV[4]    the present instant in ISO 8601
--- ARGV[5]    milliseconds until the notes expire
--- ARGV[6]    score of the note
--- ARGV[7]    the note; empty: there is none
--- ARGV[8]    number of bands, followed by the names of their counts
--- then       one text of words: key by key 1 if there should be points of it, milliseconds until it expires, 1 if this is
---              the last that is told of it, server type, newest arrival in ISO 8601, the count of each band,
---              number of points to take out, the arrival and the check sum of each,
---              number of points to put in, the arrival of each
--- then       the points to put in, a line each (one argument, since each argument costs the client)
+-- ARGV[3]    version of this list: other arguments are refused before anything is written
+-- ARGV[4]    points that arrived before this instant are too old; every instant is in milliseconds since 1970
+-- ARGV[5]    the present instant in ISO 8601
+-- ARGV[6]    milliseconds until the notes expire
+-- ARGV[7]    score of the note
+-- ARGV[8]    the note; empty: there is none
+-- ARGV[9]    number of bands, followed by the names of their counts
+-- then       one text of words, key by key:
+--              filled      1 if there should be points of it already
+--              ttl         milliseconds until it expires
+--              is_last     1 if this is the last that is told of it
+--              server      its server type
+--              newest      its newest arrival in ISO 8601
+--              count       of each band
+--              displaced   number of points to take out, then the arrival and the check sum of each
+--              added       number of points to put in, then the arrival of each
+-- then       the points to put in, a line each
 -- then       the keys' packages
 -- Returns how many keys have lost all of their points to somebody else.
+-- protocol.py writes this list; the version grows with every change of it.
+local VERSION = '1'
 
 -- CRC-32 as zlib computes it; only points of the same millisecond are told apart by it.
 local crc_table
@@ -53,35 +61,94 @@ local function take_out(points, arrival, mark)
   end
 end
 
-local bands, lost = tonumber(ARGV[8]), 0
-local word, line = ARGV[9 + bands]:gmatch('%S+'), ARGV[10 + bands]:gmatch('[^\n]+')
+local function words_of(text)
+  local words, number = {}, 0
+  for word in text:gmatch('%S+') do
+    number = number + 1
+    words[number] = word
+  end
+  return words
+end
+
+local function lines_of(text)
+  local lines, number, start = {}, 0, 1
+  while start <= #text do
+    local stop = text:find('\n', start, true) or #text + 1
+    number = number + 1
+    lines[number] = text:sub(start, stop - 1)
+    start = stop + 1
+  end
+  return lines
+end
+
+local cutoff, now, bands, keys, lost = ARGV[4], ARGV[5], tonumber(ARGV[9]), (#KEYS - 2) / 2, 0
+local words, lines
+
+-- Returns what is wrong with the arguments: half of them must not be written.
+local function mismatch()
+  if ARGV[3] ~= VERSION then
+    return 'version ' .. tostring(ARGV[3]) .. ' instead of ' .. VERSION
+  end
+  if not bands or #ARGV ~= 11 + bands + keys then
+    return #ARGV .. ' arguments for ' .. keys .. ' keys and ' .. tostring(bands) .. ' bands'
+  end
+  words, lines = words_of(ARGV[10 + bands]), lines_of(ARGV[11 + bands])
+  local place, added = 1, 0
+  for key = 1, keys do
+    local displaced = tonumber(words[place + 5 + bands])
+    local arrivals = displaced and tonumber(words[place + 6 + bands + 2 * displaced])
+    if not arrivals then
+      return 'no numbers of points among the words of key ' .. key
+    end
+    place = place + 7 + bands + 2 * displaced + arrivals
+    added = added + arrivals
+  end
+  if place ~= #words + 1 then
+    return #words .. ' words instead of ' .. place - 1
+  end
+  if added ~= #lines then
+    return #lines .. ' texts for ' .. added .. ' points'
+  end
+end
+
+local wrong = mismatch()
+if wrong then
+  return redis.error_reply('WRONGARGUMENTS write_points.lua was given ' .. wrong)
+end
+local place, line = 1, 0
 for key = 3, #KEYS, 2 do
   local points, meta = KEYS[key], KEYS[key + 1]
-  local filled, ttl, is_last = word() == '1', word(), word() == '1'
+  local filled, ttl, is_last = words[place] == '1', words[place + 1], words[place + 2] == '1'
   local fields = {
-    'package_nm', ARGV[11 + bands + (key - 3) / 2], 'server_type', word(), 'last_reg_dt', word(), 'updated_at', ARGV[4]
+    'package_nm', ARGV[12 + bands + (key - 3) / 2], 'server_type', words[place + 3], 'last_reg_dt', words[place + 4],
+    'updated_at', now
   }
+  place = place + 4
   for band = 1, bands do
-    fields[#fields + 1] = ARGV[8 + band]
-    fields[#fields + 1] = word()
+    fields[#fields + 1] = ARGV[9 + band]
+    fields[#fields + 1] = words[place + band]
   end
   if not filled then
     expect(points, 'zset')
     redis.call('DEL', points)
-  elseif own('ZREMRANGEBYSCORE', points, '-inf', '(' .. ARGV[3]) == 0 and redis.call('EXISTS', points) == 0 then
+  elseif own('ZREMRANGEBYSCORE', points, '-inf', '(' .. cutoff) == 0 and redis.call('EXISTS', points) == 0 then
     lost = lost + 1
   end
-  for _ = 1, tonumber(word()) do
-    take_out(points, word(), word())
+  place = place + bands + 1
+  local displaced = tonumber(words[place])
+  for number = 1, displaced do
+    take_out(points, words[place + 2 * number - 1], words[place + 2 * number])
   end
-  local added = {}
-  for place = 1, 2 * tonumber(word()), 2 do
-    added[place] = word()
-    added[place + 1] = line()
+  place = place + 2 * displaced + 1
+  local added, arrivals = {}, tonumber(words[place])
+  for number = 1, arrivals do
+    added[2 * number - 1] = words[place + number]
+    added[2 * number] = lines[line + number]
   end
+  place, line = place + arrivals + 1, line + arrivals
   if #added > 0 then
     own('ZADD', points, unpack(added))
-    own('HSET', meta, 'last_saved_at', ARGV[4])
+    own('HSET', meta, 'last_saved_at', now)
   end
   if is_last then
     if redis.call('PEXPIRE', points, ttl) == 0 then
@@ -93,8 +160,8 @@ for key = 3, #KEYS, 2 do
     end
   end
 end
-if ARGV[7] ~= '' then
-  own('ZADD', KEYS[2], ARGV[6], ARGV[7])
-  redis.call('PEXPIRE', KEYS[2], ARGV[5])
+if ARGV[8] ~= '' then
+  own('ZADD', KEYS[2], ARGV[7], ARGV[8])
+  redis.call('PEXPIRE', KEYS[2], ARGV[6])
 end
 return lost
