@@ -52,6 +52,7 @@ from maxy.paths import SQL_DIRECTORY
 from maxy.settings import statistics_timezone
 from maxy.statistics.assets import MAX_DEVICE_STATISTIC, tell_stat_date
 from maxy.statistics.day_sensor import StatisticsDaySensor
+from maxy.statistics.family import FAMILY
 
 TABLE = "max_device_statistic"
 COUNTS = (
@@ -119,7 +120,7 @@ with DAG(
             description="Compute nothing; put the day into Valkey again as the table has it",
         ),
     },
-    tags=[Tag.DEVICE_STATISTIC, Tag.TIER_1, Tag.DAILY],
+    tags=[FAMILY.tag, Tag.TIER_1, Tag.DAILY],
 ) as dag:
     wait_until_settled = StatisticsDaySensor(
         task_id="wait_until_settled",

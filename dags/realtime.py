@@ -37,7 +37,7 @@ from maxy.settings import statistics_timezone
 
 timezone = statistics_timezone()
 
-for loop in live_loops():
+for family, loop in live_loops():
     with DAG(
         dag_id=f"realtime_{loop.name}",
         description=loop.description.partition("\n")[0],
@@ -48,7 +48,7 @@ for loop in live_loops():
         catchup=False,
         max_active_runs=1,
         default_args=dict(DEFAULT_ARGS),
-        tags=[Tag.DEVICE_STATISTIC, Tag.TIER_1, Tag.LIVE],
+        tags=[family.tag, Tag.TIER_1, Tag.LIVE],
     ):
         # Airflow does not count the time a task is deferred so far; if it did, an hour would end the loop.
         limit = loop.duration + timedelta(hours=1)

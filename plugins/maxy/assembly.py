@@ -11,29 +11,31 @@ from maxy.web.plugin_parts import PluginParts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from maxy.family import Family
     from maxy.loops.registry import EnabledLoop, RefusedLoop
 
 
-def live_loops() -> Iterator[EnabledLoop | RefusedLoop]:
-    """Yield the live loops of all families that are to run, and those that cannot.
+def live_loops() -> Iterator[tuple[Family, EnabledLoop | RefusedLoop]]:
+    """Yield the live loops of all families that are to run, and those that cannot, with their families.
 
     :raises ValueError: naming the setting that is wrong where it is not one loop's, or a name that two families have
         for a loop.
     """
-    every = [(loops, loops.enabled()) for loops in families_with_loops()]
-    names = [name for _, enabled in every for name in enabled]
+    every = [(family, loops, loops.enabled()) for family, loops in families_with_loops()]
+    names = [name for _, _, enabled in every for name in enabled]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"live loops: two families have a loop called {', '.join(twice)}")
-    for loops, enabled in every:
+    for family, loops, enabled in every:
         refused: list[RefusedLoop] = []
-        yield from enabled_loops(
+        running = enabled_loops(
             loops.read_settings(),
             loops.classes,
             loops.read_shared_options(),
             others=[name for name in names if name not in enabled],
             refuse=refused.append,
         )
-        yield from refused
+        yield from ((family, loop) for loop in running)
+        yield from ((family, loop) for loop in refused)
 
 
 def macros() -> list[Callable[..., Any]]:

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
 
 class Tag(StrEnum):
-    """The tags a DAG may carry: one of each kind (domain, tier, cadence)."""
+    """The tags a DAG may carry: one of each kind. The third kind, ``domain:…``, is its family's."""
 
-    DEVICE_STATISTIC = "domain:device-statistic"
     TIER_1 = "tier:1"
     DAILY = "cadence:daily"
     LIVE = "cadence:live"

@@ -29,9 +29,9 @@ def import_named(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def families_with_loops() -> Iterator[LiveLoops]:
-    """Yield the live loops of each family that has some."""
-    yield from (family.loops for family in load_families() if family.loops is not None)
+def families_with_loops() -> Iterator[tuple[Family, LiveLoops]]:
+    """Yield each family that has live loops, with them."""
+    yield from ((family, family.loops) for family in load_families() if family.loops is not None)
 
 
 def loops_to_watch(watch: str) -> list[str]:
@@ -40,8 +40,8 @@ def loops_to_watch(watch: str) -> list[str]:
     :param watch: its own name.
     :raises ValueError: naming the setting that is wrong.
     """
-    others = [name for loops in families_with_loops() for name in loops.enabled() if name != watch]
-    for loops in families_with_loops():
+    others = [name for _, loops in families_with_loops() for name in loops.enabled() if name != watch]
+    for _, loops in families_with_loops():
         settings = loops.read_settings()
         if watch in settings.names(loops.classes):
             return watched_loops(settings.loops.get(watch, {}), others, where=f"{settings.where}.loops.{watch}")

@@ -37,12 +37,19 @@ class Family:
     """One family.
 
     :param name: of its folder.
+    :param domain: what its DAGs are about, for their tag ``domain:<domain>``.
     :param loops: its live loops; None if it has none.
     :param macros: import paths of the functions that templates have below ``macros.maxy``.
     :param web: import path of its :class:`~maxy.web.family_web.FamilyWeb`; None if it has no pages and no API.
     """
 
     name: str
+    domain: str
     loops: LiveLoops | None = None
     macros: tuple[str, ...] = ()
     web: str | None = None
+
+    @property
+    def tag(self) -> str:
+        """The tag that all its DAGs have."""
+        return f"domain:{self.domain}"

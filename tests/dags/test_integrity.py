@@ -15,9 +15,9 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 
 from maxy.dag_defaults import DEFAULT_ARGS, Tag
+from maxy.families import families_with_loops, load_families
 from maxy.paths import SQL_DIRECTORY
 from maxy.run_parameters import check_run_parameters
-from maxy.statistics.live_loops import LIVE_LOOPS
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DAG_FILES = sorted((ROOT / "dags").glob("*.py"))
 # A file may hold a family of alike DAGs, <file>_<member>; any other DAG bears its file's name. So the ids are known
 # before anything is parsed.
-FAMILIES = {"realtime": tuple(LIVE_LOOPS)}
+FAMILIES = {"realtime": tuple(name for _, loops in families_with_loops() for name in loops.classes)}
 DAG_IDS = sorted(
     f"{path.stem}_{member}" if member else path.stem for path in DAG_FILES for member in FAMILIES.get(path.stem, ("",))
 )
@@ -96,7 +96,7 @@ def test_schedule_and_limits_are_explicit(dag: DAG) -> None:
 
 
 def test_tags_are_of_the_vocabulary_one_of_each_kind(dag: DAG) -> None:
-    assert set(dag.tags) <= {str(tag) for tag in Tag}
+    assert set(dag.tags) <= {*map(str, Tag), *(family.tag for family in load_families())}
     assert sorted(tag.split(":")[0] for tag in dag.tags) == ["cadence", "domain", "tier"]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from maxy.families import load_families
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PLUGINS = ROOT / "plugins"
-FAMILIES = ("statistics",)
+FAMILIES = tuple(family.name for family in load_families())
 
 #: From the ground up. What stands in one place may know of each other; all may know what stands below.
 FLOORS: tuple[tuple[str, ...], ...] = (

@@ -8,6 +8,7 @@ from maxy.statistics.settings import realtime_settings, row_rules
 
 FAMILY = Family(
     name="statistics",
+    domain="device-statistic",
     loops=LiveLoops(LIVE_LOOPS, realtime_settings, row_rules),
     macros=(
         "maxy.statistics.macros.statistics_day",
