@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from local.settings import Settings
 
 #: Import path of each by name, in the order in which they are shown.
-FAMILIES = {"statistics": "local.statistics.family.Statistics"}
+FAMILIES = {
+    # One a line.
+    "statistics": "local.statistics.family.Statistics",
+}
 
 
 def make_families(settings: Settings, names: Iterable[str]) -> Sequence[LocalFamily]:

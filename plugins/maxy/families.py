@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from maxy.family import Family, LiveLoops
 
 #: Import paths of the families. Paths, so that what is shared imports no family.
-FAMILIES = ("maxy.statistics.family.FAMILY",)
+FAMILIES = (
+    # One a line.
+    "maxy.statistics.family.FAMILY",
+)
 
 
 @cache

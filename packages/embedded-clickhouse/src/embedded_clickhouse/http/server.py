@@ -19,7 +19,7 @@ from embedded_clickhouse.http.request import Request
 from embedded_clickhouse.http.sessions import SessionStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from embedded_clickhouse.config import Credentials
     from embedded_clickhouse.engine import Engine
@@ -158,9 +158,7 @@ class HttpServer:
             listener.close()
             raise OSError(error.errno, f"HTTP port {self._port} on {self._host}: {error.strerror}") from error
         port = int(listener.getsockname()[1])
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(listener)), name="http-server", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, args=(listener,), name="http-server", daemon=True)
         self._thread.start()
         if not self._ready.wait(_START_SECONDS):
             raise OSError(f"The HTTP listener on port {port} did not start")
@@ -181,6 +179,10 @@ class HttpServer:
             self._thread.join(_GIVE_UP_SECONDS + 1)
         self._sessions.close_all()
 
+    def _run(self, listener: socket.socket) -> None:
+        with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
+            runner.run(self._serve(listener))
+
     async def _serve(self, listener: socket.socket) -> None:
         """Answer clients until :meth:`stop`."""
         loop = self._loop = asyncio.get_running_loop()
@@ -196,3 +198,12 @@ class HttpServer:
             await self._stopping.wait()
             server.close()
             await connections.close(self._patience_seconds)
+
+
+def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes uvloop's event loop where that is installed, which takes in large bodies in half the time."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,1 @@
+"""Toys on the embedded stack."""

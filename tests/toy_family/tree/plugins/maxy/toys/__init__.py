@@ -1,0 +1,1 @@
+"""How many toys are in stock."""
