@@ -17,9 +17,11 @@ from airflow import plugins_manager
 from airflow.api_fastapi.app import init_plugins
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from maxy.statistics.web.family import WEB
 from maxy.web.app import create_apps
+from maxy.web.errors import refuse
 from maxy.web.family_web import FamilyWeb, check_families
 from maxy.web.hub import TooManyPages
 from maxy.web.parts import HealthReport, Mount, Page, WebParts
@@ -246,11 +248,11 @@ def test_what_is_handed_in_twice_is_refused(changes: dict[str, Any], why: str, t
         create_apps([WEB, toys])
 
 
-def test_an_exception_that_is_handled_already_is_refused(tmp_path: Path) -> None:
-    handlers = {TooManyPages: None}
-    toys = replace(toy_family(tmp_path), parts=lambda: replace(toy_parts(tmp_path), exception_handlers=handlers))
-    with pytest.raises(ValueError, match="family toy: TooManyPages is handled already"):
-        create_apps([WEB, toys])
+@pytest.mark.parametrize("kind", [TooManyPages, HTTPException, LookupError, 404])
+def test_an_exception_that_others_raise_too_is_no_familys(kind: Any, tmp_path: Path) -> None:
+    parts = replace(toy_parts(tmp_path), exception_handlers={kind: refuse})
+    with pytest.raises(ValueError, match=r"family toy: \w+ is raised on routes of others too"):
+        create_apps([WEB, replace(toy_family(tmp_path), parts=lambda: parts)])
 
 
 @pytest.mark.parametrize(

@@ -112,18 +112,22 @@ def _make_mount(mount: Mount, shell: Shell) -> FastAPI:
 def _handlers(families: Mapping[str, WebParts]) -> dict[int | type[Exception], Handler]:
     """Return what makes answers of exceptions on the pages' routes, which all families share.
 
-    :raises ValueError: an exception is handled by two.
+    :raises ValueError: an exception is handled by two, or is raised on routes of others too.
     """
     handlers: dict[int | type[Exception], Handler] = {**HANDLERS}
     for name, parts in families.items():
         for kind, handler in parts.exception_handlers.items():
-            if kind in handlers:
-                taken = getattr(kind, "__name__", kind)
+            if kind in handlers or _is_everybodys(kind):
                 raise ValueError(
-                    f"family {name}: {taken} is handled already; only a mount has answers to errors of its own"
+                    f"family {name}: {getattr(kind, '__name__', kind)} is raised on routes of others too; only a mount "
+                    "has answers of its own to it"
                 )
             handlers[kind] = handler
     return handlers
+
+
+def _is_everybodys(kind: int | type[Exception]) -> bool:
+    return isinstance(kind, int) or kind.__module__.partition(".")[0] in ("builtins", "fastapi", "starlette")
 
 
 def _check_routes(app: FastAPI) -> None:

@@ -71,7 +71,7 @@ class WebParts:
     :param open: makes what its routes work with, from what all families share; a route finds it with
         :func:`maxy.web.shell.opened`.
     :param routers: below the pages' prefix.
-    :param exception_handlers: by the class of what was raised: an exception of its own.
+    :param exception_handlers: by the class of what was raised, which is the family's own.
     :param directory: has ``templates``, which extend ``page.html`` and may use ``parts.html``, and ``static``, whose
         scripts and styles are given below ``static/``.
     :param pages: its pages.
