@@ -113,12 +113,13 @@ def _problem_of(prefix: str) -> str | None:
         return "it would take the place of all of Airflow"
     if not _PREFIX.fullmatch(prefix):
         return "it begins with a slash, does not end with one, and has small letters, digits, '_', '.' and '-' between"
-    for taken, owner in (*((taken, "Airflow") for taken in AIRFLOWS_PREFIXES), (PAGES_PREFIX, "the pages")):
+    airflows = ((taken, "Airflow answers") for taken in AIRFLOWS_PREFIXES)
+    for taken, answers in (*airflows, (PAGES_PREFIX, "the pages answer")):
         if _overlap(prefix, taken):
-            return f"{owner} answers at {taken}"
+            return f"{answers} at {taken}"
         # Airflow refuses what only begins like its own, such as /api/v2x, with a line in its log and no error.
         if prefix.startswith(taken):
-            return f"it begins like {taken}, where {owner} answers"
+            return f"it begins like {taken}, where {answers}"
     return None
 
 

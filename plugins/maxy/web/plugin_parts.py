@@ -34,7 +34,7 @@ class PluginParts:
         self._clients = clients
         self._made: Applications | None = None
         prefixes = tuple(prefix for family in self._families for prefix in family.prefixes)
-        #: Airflow's ``fastapi_apps``.
+        #: Airflow's ``fastapi_apps``. The first one's name is that of when it had one family's pages.
         self.applications: list[dict[str, Any]] = [
             {"app": _Mounted(self, PAGES_PREFIX), "url_prefix": PAGES_PREFIX, "name": "maxy statistics"},
             *({"app": _Mounted(self, prefix), "url_prefix": prefix, "name": f"maxy {prefix}"} for prefix in prefixes),
