@@ -222,7 +222,7 @@ class LogMeter(Loop):
             # The server's clock was set back, so what arrives from now on lies before what was read.
             read_from = further
             result = await self._read(tick.now, read_from)
-        after, arrived = self._counted(before, result, now_ms, read_from)
+        after, arrived = self._next_state(before, result, now_ms, read_from)
         if after.newest_ms > now_ms + _LARGEST_SKEW_MS:
             # Parts that are old by this machine's clock may hold rows that are not counted for good.
             self._pruner.forget()
@@ -274,7 +274,7 @@ class LogMeter(Loop):
             if slot == _SERVER_CLOCK:
                 self._server_behind_ms = max(0, now_ms - newest)
 
-    def _counted(
+    def _next_state(
         self, before: _State, result: Columns, now_ms: int, read_from: int
     ) -> tuple[_State, dict[_Key, _Arrival]]:
         """Return the next state, and what is new by key."""

@@ -61,7 +61,7 @@ class _Kept:
     :param day: the statistics day.
     :param kept_until_ms: rows with a lower page_start_tm are counted in the tables.
     :param built_at: when the whole day was read.
-    :param looks: for each tick since, its instant and the source's parts before it read anything.
+    :param snapshots: for each tick since, its instant and the source's parts before it read anything.
     :param recent_rows: how many rows from kept_until_ms on the last tick read.
     :param kept_rows: how many rows were kept then.
     """
@@ -71,12 +71,12 @@ class _Kept:
     day: date
     kept_until_ms: int
     built_at: datetime
-    looks: deque[tuple[datetime, PartsSnapshot]] = field(default_factory=deque)
+    snapshots: deque[tuple[datetime, PartsSnapshot]] = field(default_factory=deque)
     recent_rows: int = 0
     kept_rows: int = 0
 
 
-class _Doubt(Exception):
+class _StaleState(Exception):
     """What is kept cannot be relied on; the text says why."""
 
 
@@ -145,7 +145,7 @@ class PageDelta:
             raise LeaseLost("the page loop's lease is not held")
         # Whatever ends this early leaves nothing to rely on.
         former, self._kept = self._kept, None
-        kept = await self._continued(former, now, day, parts, fence) or await self._built(now, day, parts, fence)
+        kept = await self._continue(former, now, day, parts, fence) or await self._build(now, day, parts, fence)
         result = await self._read(kept, day)
         if _rows_kept(result) < kept.kept_rows:
             self._environment.log.log(
@@ -153,7 +153,7 @@ class PageDelta:
                 logging.WARNING,
                 "page: what was counted is gone from the tables maxy_page_live_*; reading the whole day",
             )
-            kept = await self._built(now, day, parts, fence)
+            kept = await self._build(now, day, parts, fence)
             result = await self._read(kept, day)
         kept.recent_rows = sum(result["scanned"])
         kept.kept_rows = _rows_kept(result)
@@ -163,7 +163,7 @@ class PageDelta:
     async def _read(self, kept: _Kept, day: CalendarDay) -> Columns:
         return await self._statements.figures(day, generation=kept.generation, kept_until_ms=kept.kept_until_ms)
 
-    async def _continued(
+    async def _continue(
         self, kept: _Kept | None, now: datetime, day: CalendarDay, parts: PartsSnapshot, fence: int
     ) -> _Kept | None:
         """Bring what is kept up to date; None if there is nothing, or nothing to rely on."""
@@ -172,32 +172,32 @@ class PageDelta:
         try:
             self._check(kept, now, parts)
             await self._count_late(kept, day)
-        except _Doubt as doubt:
-            self._environment.log.log(_log, logging.INFO, "page: reading the whole day: %s", doubt)
+        except _StaleState as error:
+            self._environment.log.log(_log, logging.INFO, "page: reading the whole day: %s", error)
             return None
-        kept.looks.append((now, parts))
+        kept.snapshots.append((now, parts))
         if now - kept.built_at >= self._rebuild_after:
-            return await self._rebuilt(kept, now, day, parts)
+            return await self._rebuild(kept, now, day, parts)
         await self._advance(kept, now, day)
         return kept
 
     def _check(self, kept: _Kept, now: datetime, parts: PartsSnapshot) -> None:
-        """:raises _Doubt: the source is not what it was with something added."""
-        looked_at, former = kept.looks[-1]
+        """:raises _StaleState: the source is not what it was with something added."""
+        looked_at, former = kept.snapshots[-1]
         if now < looked_at:
-            raise _Doubt("the clock was set back")
+            raise _StaleState("the clock was set back")
         if reason := parts.loss_since(former):
-            raise _Doubt(reason)
+            raise _StaleState(reason)
 
     async def _count_late(self, kept: _Kept, day: CalendarDay) -> None:
         """Count what has arrived below the kept span's end.
 
-        :raises _Doubt: so many rows that a rebuild is cheaper.
+        :raises _StaleState: so many rows that a rebuild is cheaper.
         """
         arrivals = self._arrivals(kept)
         starts = await self._statements.late_starts(day, kept_until_ms=kept.kept_until_ms, arrivals=arrivals)
         if len(starts) > self._sizes.most_late_starts:
-            raise _Doubt(f"rows arrived at {len(starts)} instants at once")
+            raise _StaleState(f"rows arrived at {len(starts)} instants at once")
         length = self._sizes.late_starts
         for first in range(0, len(starts), length):
             await self._statements.count_late(
@@ -210,11 +210,11 @@ class PageDelta:
 
     def _arrivals(self, kept: _Kept) -> Arrivals:
         """Return what to look at: all that has become visible since the last tick, and a little more."""
-        looked_at, parts = kept.looks[-1]
+        looked_at, parts = kept.snapshots[-1]
         since = looked_at - _overlap(parts)
-        while len(kept.looks) > 1 and kept.looks[1][0] <= since:
-            kept.looks.popleft()
-        looked_at, parts = kept.looks[0]
+        while len(kept.snapshots) > 1 and kept.snapshots[1][0] <= since:
+            kept.snapshots.popleft()
+        looked_at, parts = kept.snapshots[0]
         # Rows bear the server's clock; one that is ahead does no harm.
         return Arrivals(parts.blocks, min(looked_at, from_ms(parts.server_ms)) - self._insert_margin)
 
@@ -224,21 +224,21 @@ class PageDelta:
             return
         now_ms = to_ms(now)
         share_ms = (now_ms - kept.kept_until_ms) * self._sizes.recent_rows // kept.recent_rows
-        until_ms = min(now_ms - share_ms, self._kept_at_most(now, kept.looks[-1][1]))
+        until_ms = min(now_ms - share_ms, self._latest_kept_until(now, kept.snapshots[-1][1]))
         if until_ms > kept.kept_until_ms:
             await self._statements.count(day, generation=kept.generation, from_ms=kept.kept_until_ms, until_ms=until_ms)
             kept.kept_until_ms = until_ms
 
-    async def _built(self, now: datetime, day: CalendarDay, parts: PartsSnapshot, fence: int) -> _Kept:
+    async def _build(self, now: datetime, day: CalendarDay, parts: PartsSnapshot, fence: int) -> _Kept:
         """Count the whole day up to a while ago, in a new generation."""
-        kept = self._begun(now, day, parts, fence, self._kept_at_most(now, parts))
+        kept = self._begin(now, day, parts, fence, self._latest_kept_until(now, parts))
         await self._count_all(kept, day)
         await self._statements.drop_generations_before(kept.generation)
         return kept
 
-    async def _rebuilt(self, former: _Kept, now: datetime, day: CalendarDay, parts: PartsSnapshot) -> _Kept:
+    async def _rebuild(self, former: _Kept, now: datetime, day: CalendarDay, parts: PartsSnapshot) -> _Kept:
         """Count the same span anew, and compare."""
-        kept = self._begun(now, day, parts, former.fence, former.kept_until_ms)
+        kept = self._begin(now, day, parts, former.fence, former.kept_until_ms)
         await self._count_all(kept, day)
         before, after, arrived = await self._statements.compare(
             former=former.generation, generation=kept.generation, blocks=parts.blocks
@@ -260,19 +260,19 @@ class PageDelta:
         """Count the kept span, slice by slice: what arrives meanwhile is in newer parts, and found by the next tick."""
         start_ms = 0
         end_ms = to_ms(day.start)
-        slices = kept.looks[-1][1].possible_rows // self._sizes.slice_rows + 1
+        slices = kept.snapshots[-1][1].possible_rows // self._sizes.slice_rows + 1
         slice_ms = max(1, -((end_ms - kept.kept_until_ms) // slices))
         while start_ms < kept.kept_until_ms:
             end_ms = min(end_ms + slice_ms, kept.kept_until_ms)
             await self._statements.count(day, generation=kept.generation, from_ms=start_ms, until_ms=end_ms)
             start_ms = end_ms
 
-    def _kept_at_most(self, now: datetime, parts: PartsSnapshot) -> int:
+    def _latest_kept_until(self, now: datetime, parts: PartsSnapshot) -> int:
         """Return the latest instant up to which rows are kept, as a page_start_tm."""
         # What is looked at twice would be looked up as late the second time.
         return max(0, to_ms(now - self._recent - _overlap(parts)))
 
-    def _begun(self, now: datetime, day: CalendarDay, parts: PartsSnapshot, fence: int, until_ms: int) -> _Kept:
+    def _begin(self, now: datetime, day: CalendarDay, parts: PartsSnapshot, fence: int, until_ms: int) -> _Kept:
         self._builds += 1
         return _Kept(
             fence=fence,
@@ -280,7 +280,7 @@ class PageDelta:
             day=day.date,
             kept_until_ms=until_ms,
             built_at=now,
-            looks=deque([(now, parts)]),
+            snapshots=deque([(now, parts)]),
         )
 
 
