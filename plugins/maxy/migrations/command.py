@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from maxy.migrations import clickhouse, environment, postgres
+from maxy.migrations.clickhouse import NAME as CLICKHOUSE
+from maxy.migrations.environment import clickhouse_migrations, clickhouse_server, postgres_address, postgres_admin
 from maxy.migrations.errors import MigrateError
 from maxy.migrations.files import MIGRATIONS_DIRECTORY, find_families
+from maxy.migrations.postgres import NAME as POSTGRES
 from maxy.migrations.postgres import PostgresMigrations
 
 if TYPE_CHECKING:
@@ -34,14 +36,12 @@ class Migrations:
         self, variables: Mapping[str, str], *, family: str | None = None, directory: Path = MIGRATIONS_DIRECTORY
     ) -> None:
         self._check_family(family, directory)
-        self._clickhouse_server = environment.clickhouse_server(variables)
-        self._clickhouse: ClickHouseMigrations = environment.clickhouse_migrations(
-            variables, family=family, directory=directory
-        )
+        self._clickhouse_server = clickhouse_server(variables)
+        self._clickhouse: ClickHouseMigrations = clickhouse_migrations(variables, family=family, directory=directory)
         self._postgres = PostgresMigrations(family=family, directory=directory)
-        self._postgres_address = environment.postgres_address(variables)
-        self._postgres_admin = environment.postgres_admin(variables)
-        self._postgres_is_needed = bool(find_families(directory / postgres.NAME, family))
+        self._postgres_address = postgres_address(variables)
+        self._postgres_admin = postgres_admin(variables)
+        self._postgres_is_needed = bool(find_families(directory / POSTGRES, family))
 
     def apply(self) -> list[Step]:
         """Apply what is pending, and return it.
@@ -78,6 +78,6 @@ class Migrations:
 
     @staticmethod
     def _check_family(family: str | None, directory: Path) -> None:
-        known = {folder.name for name in (clickhouse.NAME, postgres.NAME) for folder in find_families(directory / name)}
+        known = {folder.name for name in (CLICKHOUSE, POSTGRES) for folder in find_families(directory / name)}
         if family is not None and family not in known:
             raise MigrateError(f"no family {family!r} has migrations: expected {', '.join(sorted(known))}")

@@ -6,13 +6,18 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from maxy.web.access import MAY_SEE_PLUGINS
+from maxy.web.changes.decisions import public
 from maxy.web.models import Alive
 
 open_router = APIRouter(prefix="/api", tags=["liveness"])
 router = APIRouter(prefix="/api", dependencies=[MAY_SEE_PLUGINS])
 
 
-@open_router.get("/alive", summary="Whether the process answers")
+@open_router.get(
+    "/alive",
+    dependencies=[public("says that the process answers, and nothing else")],
+    summary="Whether the process answers",
+)
 async def alive() -> Alive:
     """Say that this process answers; open to everybody, and says nothing else."""
     return Alive()

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from maxy import __version__
 from maxy.clock import SystemClock
 from maxy.web import api, pages
+from maxy.web.changes import csrf
 from maxy.web.errors import HANDLERS
 from maxy.web.family_web import check_families
 from maxy.web.headers import SecurityHeaders
@@ -85,6 +86,7 @@ def _make_pages(families: Mapping[str, WebParts], shell: Shell) -> FastAPI:
     app.state.shell = shell
     app.include_router(api.open_router)
     app.include_router(api.router)
+    app.include_router(csrf.router)
     for parts in families.values():
         for router in parts.routers:
             app.include_router(router)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from maxy.web.changes.database import ChangeDatabase
 from maxy.web.hub import LiveHub, StreamLimit
 from maxy.web.shutdown import is_server_stopping
 
@@ -26,11 +27,13 @@ class Shell:
     """Clients, the limit on streams, and what each family works with.
 
     :param clients: of Valkey and ClickHouse.
+    :param changes: the database of routes that change something.
     """
 
     clients: Clients
     families: dict[str, Any] = field(default_factory=dict)
     streams: StreamLimit = field(default_factory=StreamLimit)
+    changes: ChangeDatabase = field(default_factory=ChangeDatabase)
 
     def make_hub(self, sources: Sources[Live], open_store: Callable[[Redis, Live], Store]) -> LiveHub[Live, Store]:
         """Return a reader for a family's live pages.
