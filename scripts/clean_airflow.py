@@ -1,4 +1,5 @@
-"""Remove old task logs, and old rows of Airflow's metadata by its own ``airflow db clean``: nothing else ever does.
+"""Remove old task logs, old rows of Airflow's metadata by its own ``airflow db clean``, and old records of the API's
+changes: nothing else ever does.
 
     python scripts/clean_airflow.py [--dry-run]
     python scripts/clean_airflow.py --every 24 --state FILE [--delay MINUTES]
@@ -6,9 +7,9 @@
 Runs where Airflow's own environment is configured and task logs can be reached (a container of its own in docker
 compose, a part of the embedded stack). Not a DAG: a task of Airflow 3 cannot reach the metadata, and should not be
 given its password. What is kept say the Airflow variables `maxy_task_log_retention_days` (14),
-`maxy_task_log_retention_mb` (1000, of which the oldest go first) and `maxy_metadata_retention_days` (30). Doing it
-again, or twice at once, is harmless. Exit status: 0 done, 1 something could not be removed (the rest is), 2 a variable
-or option is wrong (nothing is removed).
+`maxy_task_log_retention_mb` (1000, of which the oldest go first), `maxy_metadata_retention_days` (30) and
+`maxy_audit_retention_days` (400, where POSTGRES_HOST is set). Doing it again, or twice at once, is harmless. Exit
+status: 0 done, 1 something could not be removed (the rest is), 2 a variable or option is wrong (nothing is removed).
 """
 
 from __future__ import annotations
@@ -22,17 +23,19 @@ import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 TASK_LOG_VARIABLE = "maxy_task_log_retention_days"
 TASK_LOG_SIZE_VARIABLE = "maxy_task_log_retention_mb"
 METADATA_VARIABLE = "maxy_metadata_retention_days"
+AUDIT_VARIABLE = "maxy_audit_retention_days"
 
-_DEFAULTS = {TASK_LOG_VARIABLE: "14", TASK_LOG_SIZE_VARIABLE: "1000", METADATA_VARIABLE: "30"}
+_DEFAULTS = {TASK_LOG_VARIABLE: "14", TASK_LOG_SIZE_VARIABLE: "1000", METADATA_VARIABLE: "30", AUDIT_VARIABLE: "400"}
 _LONGEST_DAYS = 36_500
 _LARGEST_MB = 1_000_000
 # However large, the log of a task that is at work must not go.
@@ -54,11 +57,13 @@ class Retention:
     :param task_logs: how long.
     :param task_log_size: bytes of all task logs together.
     :param metadata: how long.
+    :param audit: how long.
     """
 
     task_logs: timedelta
     task_log_size: int
     metadata: timedelta
+    audit: timedelta
 
 
 def read_retention(get: Callable[[str, str], object]) -> Retention:
@@ -77,6 +82,7 @@ def read_retention(get: Callable[[str, str], object]) -> Retention:
         task_logs=timedelta(days=number(TASK_LOG_VARIABLE, _LONGEST_DAYS, "days")),
         task_log_size=number(TASK_LOG_SIZE_VARIABLE, _LARGEST_MB, "MB") * 1_000_000,
         metadata=timedelta(days=number(METADATA_VARIABLE, _LONGEST_DAYS, "days")),
+        audit=timedelta(days=number(AUDIT_VARIABLE, _LONGEST_DAYS, "days")),
     )
 
 
@@ -193,7 +199,31 @@ def clean_once(now: datetime, *, dry_run: bool) -> int:
     )
     print(f"metadata older than {retention.metadata.days} days:", flush=True)
     status = subprocess.run(metadata_command(now - retention.metadata, dry_run=dry_run), check=False).returncode
-    return 1 if status or removed.failed else 0
+    audit_is_clean = clean_audit(now - retention.audit, os.environ, dry_run=dry_run)
+    return 1 if status or removed.failed or not audit_is_clean else 0
+
+
+def clean_audit(before: datetime, environment: Mapping[str, str], *, dry_run: bool) -> bool:
+    """Remove records of the API's changes from before a moment; False if that failed, with the reason on stderr."""
+    if not environment.get("POSTGRES_HOST"):
+        return True
+    if find_spec("maxy") is None:
+        # Of Airflow's processes this folder is on the path, of this one it need not be.
+        sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugins"))
+    import psycopg
+
+    from maxy.postgres.address import address_from_environment
+    from maxy.web.changes.retention import remove_old_audit
+
+    try:
+        address = address_from_environment(environment)
+        removed = 0 if address is None else remove_old_audit(address, before, dry_run=dry_run)
+    except (psycopg.Error, ValueError) as error:
+        print(f"audit not cleaned: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return False
+    would_be = "would be " if dry_run else ""
+    print(f"audit from before {before:%Y-%m-%d}: {removed} records {would_be}removed", flush=True)
+    return True
 
 
 class Timer:

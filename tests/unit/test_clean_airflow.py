@@ -12,6 +12,7 @@ import yaml
 from airflow.cli.cli_parser import get_parser
 
 from scripts.clean_airflow import (
+    AUDIT_VARIABLE,
     METADATA_VARIABLE,
     TASK_LOG_SIZE_VARIABLE,
     TASK_LOG_VARIABLE,
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
-FORTNIGHT = Retention(task_logs=timedelta(days=14), task_log_size=10**9, metadata=timedelta(days=30))
+FORTNIGHT = Retention(
+    task_logs=timedelta(days=14), task_log_size=10**9, metadata=timedelta(days=30), audit=timedelta(days=400)
+)
 
 
 def write(path: Path, *, days_old: float, size: int = 10) -> Path:
@@ -94,7 +97,9 @@ def test_the_oldest_go_first_where_all_are_too_large_together_but_none_of_today(
     }
 
     def left(limit: int) -> list[float]:
-        retention = Retention(task_logs=timedelta(days=14), task_log_size=limit, metadata=timedelta(days=30))
+        retention = Retention(
+            task_logs=timedelta(days=14), task_log_size=limit, metadata=timedelta(days=30), audit=timedelta(days=400)
+        )
         removed = remove_old_logs([tmp_path / "dag_id=loop"], retention, now=NOW)
         remaining = [days_old for days_old, path in logs.items() if path.exists()]
         assert removed.kept_size == 300 * len(remaining)
@@ -157,15 +162,17 @@ def given(**values: str) -> Callable[[str, str], str]:
 def test_the_retention_is_that_of_the_variables_and_the_defaults_are_those_of_the_settings_file() -> None:
     assert read_retention(given()) == FORTNIGHT
     assert read_retention(
-        given(**{TASK_LOG_VARIABLE: "3", TASK_LOG_SIZE_VARIABLE: "20", METADATA_VARIABLE: " 365 "})
-    ) == Retention(task_logs=timedelta(days=3), task_log_size=20_000_000, metadata=timedelta(days=365))
+        given(**{TASK_LOG_VARIABLE: "3", TASK_LOG_SIZE_VARIABLE: "20", METADATA_VARIABLE: " 365 ", AUDIT_VARIABLE: "7"})
+    ) == Retention(
+        task_logs=timedelta(days=3), task_log_size=20_000_000, metadata=timedelta(days=365), audit=timedelta(days=7)
+    )
     settings = yaml.safe_load((ROOT / "airflow_settings.yaml").read_text(encoding="utf-8"))["airflow"]
     listed = {entry["variable_name"]: entry["variable_value"] for entry in settings["variables"]}
     assert read_retention(lambda name, default: listed[name]) == read_retention(given())
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "a month", "", "9999999", "١٤"])
-@pytest.mark.parametrize("name", [TASK_LOG_VARIABLE, TASK_LOG_SIZE_VARIABLE, METADATA_VARIABLE])
+@pytest.mark.parametrize("name", [TASK_LOG_VARIABLE, TASK_LOG_SIZE_VARIABLE, METADATA_VARIABLE, AUDIT_VARIABLE])
 def test_a_wrong_retention_is_named_and_nothing_is_removed(name: str, value: str) -> None:
     with pytest.raises(CleaningError, match=f"variable {name} is '{value}': expected whole "):
         read_retention(given(**{name: value}))
