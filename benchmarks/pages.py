@@ -1,7 +1,7 @@
 """What open live pages cost: CPU time of Airflow's API server, and reads from Valkey, for none, one and fifty of them.
 
 Starts a stack of its own on free ports, with live traffic and ticking loops, and opens the pages' streams as browsers
-do. It is removed afterwards.
+do. It is removed afterwards. Before that, what the charts cost a browser (benchmarks.charts).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import aiohttp
 import psutil
 import redis
 
+from benchmarks import charts
 from local.settings import VIEWER_USER
 from tests.e2e.conftest import RunningStack, own_environment
 from tests.e2e.live import Feed, Live
@@ -207,7 +208,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=40.0, help="that each phase is measured (default 40)")
     parser.add_argument("--rate", type=int, default=200, help="rows per second into each table (default 200)")
+    parser.add_argument("--charts", action="store_true", help="only the charts in a browser, without a stack")
     arguments = parser.parse_args()
+    charts.run()
+    if arguments.charts:
+        return
     run(seconds=arguments.seconds, rate=arguments.rate)
 
 

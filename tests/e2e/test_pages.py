@@ -570,7 +570,7 @@ def test_every_route_is_closed_to_the_anonymous_and_open_to_viewer_and_admin(liv
     document = json.loads(fetch(f"{url}/api/openapi.json", viewer)[1])
     values = {**KEY, "loop": "loading_time"}
     paths = [f"/{page}" for page in ("live", "history", "health", "dag", "docs")]
-    paths += ["/static/app.css", "/static/vendor/plotly.min.js", "/api/openapi.json"]
+    paths += ["/static/app.css", "/static/vendor/uplot.iife.min.js", "/api/openapi.json"]
     for path, methods in document["paths"].items():
         assert set(methods) == {"get"}, path
         needed = [given["name"] for given in methods["get"].get("parameters", []) if given["required"]]

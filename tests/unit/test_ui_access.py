@@ -190,7 +190,7 @@ def test_pages_are_asked_for_each_time_and_answered_shortly_if_nothing_changed(
     [
         ("app.css", "text/css; charset=utf-8"),
         ("js/live.js", "text/javascript; charset=utf-8"),
-        ("vendor/plotly.min.js", "text/javascript; charset=utf-8"),
+        ("vendor/uplot.iife.min.js", "text/javascript; charset=utf-8"),
         ("statistics.css", "text/css; charset=utf-8"),
     ],
 )
@@ -213,7 +213,7 @@ def test_files_of_the_pages_are_given(file: str, media_type: str, app: FastAPI, 
         "/etc/passwd",
         "%2fetc%2fpasswd",
         "vendor/../../../../../../../../etc/passwd",
-        "vendor/package_data/plotly.min.js",
+        "vendor/__init__.py",
         "app.css%00.js",
         "APP.CSS/",
         "live.html",

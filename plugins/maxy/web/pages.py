@@ -29,6 +29,8 @@ _MEDIA_TYPES = {
 }
 # Asked for each time, so that an upgrade shows at once, and answered with 304 as long as nothing has changed.
 _CACHE_CONTROL = "private, no-cache"
+# uPlot, which the Python package youplot carries as its authors publish it; nothing of the package itself is used.
+_LIBRARY = ("uplot.iife.min.js", "uplot.min.css")
 #: The pages that are no family's; their links are behind those of the families.
 _SHELLS_PAGES = (Page(name="health"), Page(name="docs"))
 #: Who made what is no family's, in errors.
@@ -167,7 +169,8 @@ def _claim(kind: str, name: str, owner: str, owners: dict[str, str]) -> None:
 @cache
 def _library_files() -> dict[str, Path]:
     """Return the files of the chart library."""
-    plotly = find_spec("plotly")
-    if plotly is None or plotly.origin is None:
-        raise ModuleNotFoundError("plotly is not installed: it is in requirements.txt, for the pages' charts")
-    return {"vendor/plotly.min.js": Path(plotly.origin).parent / "package_data" / "plotly.min.js"}
+    carrier = find_spec("youplot")
+    if carrier is None or carrier.origin is None:
+        raise ModuleNotFoundError("youplot is not installed: it is in requirements.txt, for the pages' charts")
+    vendor = Path(carrier.origin).parent / "vendor"
+    return {f"vendor/{name}": vendor / name for name in _LIBRARY}

@@ -49,7 +49,7 @@ async def answers(running: Site, wanted: dict[str, dict[str, Any]]) -> list[tupl
 
 
 async def pages_open(running: Site) -> None:
-    for page in (*PAGES, "static/app.css", "static/vendor/plotly.min.js", "api/openapi.json", "api/alive"):
+    for page in (*PAGES, "static/app.css", "static/vendor/uplot.iife.min.js", "api/openapi.json", "api/alive"):
         assert (await running.client.get(page)).status_code == 200, page
 
 

@@ -29,6 +29,13 @@ export const COMMON_TEXTS = {
     "The charts cannot be shown: their library could not be loaded.",
     "차트 라이브러리를 불러오지 못해 차트를 표시할 수 없습니다.",
   ],
+  "chart.series": ["Series of the chart", "차트 항목"],
+  "chart.switch": ["Switch off or on; double-click: show this one alone", "켜기/끄기, 두 번 누르면 이 항목만 보기"],
+  "chart.tools": ["Part of the chart that is shown", "차트 표시 범위"],
+  "chart.pan": ["Move by dragging; arrow keys move too", "끌어서 이동, 화살표 키로도 이동"],
+  "chart.zoomIn": ["Zoom in", "확대"],
+  "chart.zoomOut": ["Zoom out", "축소"],
+  "chart.reset": ["Show all; a double-click on the chart does too", "전체 보기, 차트를 두 번 눌러도 됩니다"],
 
   "health.title": ["Health", "서비스 상태"],
   "health.at": ["As of {time}, renewed every 10 seconds", "{time} 기준, 10초마다 갱신"],

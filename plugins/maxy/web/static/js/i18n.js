@@ -5,7 +5,7 @@
 
 import { COMMON_TEXTS } from "./common-texts.js";
 import { recall, remember } from "./storage.js";
-import { viewerZone } from "./time.js";
+import { dayIn, viewerZone } from "./time.js";
 
 const LANGUAGES = ["en", "ko"];
 const OWN_CHOICE = "maxy.language";
@@ -95,13 +95,32 @@ export function translate(root) {
   }
 }
 
+const formats = new Map();
+
+/** Formats take long to make, and charts write many numbers. */
+function formatOf(Kind, options) {
+  const key = `${Kind.name} ${JSON.stringify(options)}`;
+  if (!formats.has(key)) {
+    formats.set(key, new Kind(locale, options));
+  }
+  return formats.get(key);
+}
+
+function numbers(options) {
+  return formatOf(Intl.NumberFormat, options);
+}
+
+function dates(options) {
+  return formatOf(Intl.DateTimeFormat, options);
+}
+
 /**
  * @param {number} value
  * @param {number} [digits] after the point, at the most
  * @returns {string}
  */
 export function formatNumber(value, digits = 0) {
-  return new Intl.NumberFormat(locale, { maximumFractionDigits: digits }).format(value);
+  return numbers({ maximumFractionDigits: digits }).format(value);
 }
 
 /**
@@ -110,7 +129,7 @@ export function formatNumber(value, digits = 0) {
  */
 export function formatChange(ratio) {
   const options = { style: "percent", maximumFractionDigits: 1, signDisplay: "exceptZero" };
-  return new Intl.NumberFormat(locale, options).format(ratio);
+  return numbers(options).format(ratio);
 }
 
 /**
@@ -118,7 +137,7 @@ export function formatChange(ratio) {
  * @returns {string} without a sign
  */
 export function formatPercent(ratio) {
-  return new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 1 }).format(ratio);
+  return numbers({ style: "percent", maximumFractionDigits: 1 }).format(ratio);
 }
 
 /**
@@ -164,19 +183,41 @@ export function formatDuration(seconds) {
 
 function unit(value, name, digits = 0) {
   const options = { style: "unit", unit: name, unitDisplay: "short", maximumFractionDigits: digits };
-  return new Intl.NumberFormat(locale, options).format(value);
+  return numbers(options).format(value);
 }
 
 /**
  * A day of the calendar, the same in every zone.
  * @param {string} day YYYY-MM-DD
- * @param {"long" | "short"} [style] long: with the year
+ * @param {"long" | "short" | "brief"} [style] long: with the year; brief: without the weekday too
  * @returns {string}
  */
 export function formatDay(day, style = "long") {
   const year = style === "long" ? { year: "numeric" } : {};
-  const options = { ...year, month: "short", day: "numeric", weekday: "short", timeZone: "UTC" };
-  return new Intl.DateTimeFormat(locale, options).format(Date.parse(`${day}T00:00:00Z`));
+  const weekday = style === "brief" ? {} : { weekday: "short" };
+  const options = { ...year, month: "short", day: "numeric", ...weekday, timeZone: "UTC" };
+  return dates(options).format(Date.parse(`${day}T00:00:00Z`));
+}
+
+/**
+ * A month of the calendar.
+ * @param {number} day epoch milliseconds of one of its days, at midnight UTC
+ * @returns {string}
+ */
+export function formatMonth(day) {
+  return dates({ year: "numeric", month: "short", timeZone: "UTC" }).format(day);
+}
+
+/**
+ * What clocks show in the viewer's zone, as short as it fits an axis.
+ * @param {number} instant epoch milliseconds
+ * @param {boolean} hasSeconds
+ * @returns {string}
+ */
+export function formatClock(instant, hasSeconds) {
+  const seconds = hasSeconds ? { second: "2-digit" } : {};
+  const options = { hour: "2-digit", minute: "2-digit", ...seconds, hourCycle: "h23", timeZone: viewerZone };
+  return dates(options).format(instant);
 }
 
 /**
@@ -186,7 +227,7 @@ export function formatDay(day, style = "long") {
  */
 export function formatInstant(instant) {
   const options = { dateStyle: "medium", timeStyle: "medium", timeZone: viewerZone };
-  return new Intl.DateTimeFormat(locale, options).format(new Date(instant));
+  return dates(options).format(new Date(instant));
 }
 
 /**
@@ -196,9 +237,8 @@ export function formatInstant(instant) {
  */
 export function formatTime(instant) {
   const date = new Date(instant);
-  const dayOf = new Intl.DateTimeFormat("en-CA", { timeZone: viewerZone });
-  if (dayOf.format(date) !== dayOf.format(new Date())) {
+  if (dayIn(date.getTime(), viewerZone) !== dayIn(Date.now(), viewerZone)) {
     return formatInstant(instant);
   }
-  return new Intl.DateTimeFormat(locale, { timeStyle: "medium", timeZone: viewerZone }).format(date);
+  return dates({ timeStyle: "medium", timeZone: viewerZone }).format(date);
 }

@@ -100,22 +100,3 @@ export function dayIn(instant, zone) {
 export function addDays(day, count) {
   return new Date(Date.parse(`${day}T00:00:00Z`) + count * DAY_MS).toISOString().slice(0, 10);
 }
-
-/**
- * An instant as Plotly's date axes take it: what clocks show in the viewer's zone. Numbers it would shift itself.
- * @param {number} instant epoch milliseconds
- * @returns {string}
- */
-export function wallText(instant) {
-  return new Date(instant + zoneOffset(instant)).toISOString().slice(0, 23);
-}
-
-/**
- * The other way round, but still as a clock's time.
- * @param {string} text as Plotly tells an axis' range: parts at the end may be missing
- * @returns {number} milliseconds since 1970 by the same clock
- */
-export function fromWallText(text) {
-  const known = text.replace(" ", "T").slice(0, 23);
-  return Date.parse(`${known}${"1970-01-01T00:00:00.000".slice(known.length)}Z`);
-}

@@ -3,9 +3,11 @@
  * @module history-chart
  */
 
-import { axis, Chart, colour, plainText } from "./charts.js";
+import { Chart } from "./charts.js";
 import { t } from "./i18n.js";
 import { formatValue } from "./metrics.js";
+
+const HALF_DAY_MS = 43_200_000;
 
 /** The chart of the history page. */
 export class HistoryChart {
@@ -27,74 +29,50 @@ export class HistoryChart {
 }
 
 function drawing({ days, metric, asBars }) {
+  const x = days.map(({ stat_date }) => Date.parse(`${stat_date}T00:00:00Z`));
+  const isMissing = days.map(({ state }) => state === "missing");
   const name = t(`metric.${metric.name}`);
-  const missing = days.filter(({ state }) => state === "missing");
-  const values = (part) => days.map((day) => day[part]?.[metric.name] ?? null);
   const common = { days, metric, asBars };
-  const traces = [
-    trace({ ...common, values: values("week_before"), name: t("history.weekBefore"), color: "chart-2", dash: "dot" }),
-    trace({ ...common, values: values("figures"), name, color: "chart-1", dash: "solid" }),
-    marks(missing),
-  ];
-  const { first, last } = { first: days[0].stat_date, last: days.at(-1).stat_date };
+  const figures = series({ ...common, part: "figures", name, colour: "chart-1" });
   return {
-    traces,
-    layout: {
-      barmode: "group",
-      hovermode: "x unified",
-      // Another range or metric has other axes.
-      uirevision: `${metric.name} ${first} ${last}`,
-      shapes: missing.map(({ stat_date }) => band(stat_date)),
-      xaxis: axis({
-        type: "date",
-        tickformat: t(days.length > 90 ? "history.tickMonth" : "history.tickDay"),
-        hoverformat: "%Y-%m-%d (%a)",
-      }),
-      yaxis: axis({
-        rangemode: "tozero",
-        tickformat: ",~f",
-        title: { text: metric.isTime ? t("history.secondsAxis") : name, standoff: 12 },
-      }),
-    },
-    points: values("figures").filter((value) => value !== null).length,
+    x,
+    series: [
+      series({ ...common, part: "week_before", name: t("history.weekBefore"), colour: "chart-2", isDotted: true }),
+      figures,
+      marks(isMissing),
+    ],
+    xAxis: { kind: "day" },
+    yAxis: { label: metric.isTime ? t("history.secondsAxis") : name },
+    spans: x
+      .filter((_, place) => isMissing[place])
+      .map((day) => ({ from: day - HALF_DAY_MS, to: day + HALF_DAY_MS, colour: "chart-missing" })),
+    points: figures.y.filter((value) => value !== null).length,
+    hasLegend: true,
+    // Another range or metric has other axes.
+    view: `${metric.name} ${days[0].stat_date} ${days.at(-1).stat_date}`,
   };
 }
 
-function trace({ days, metric, asBars, values, name, color, dash }) {
-  const look = asBars
-    ? { type: "bar", marker: { color: colour(color) } }
-    : { type: "scatter", mode: "lines+markers", line: { color: colour(color), dash, width: 2 }, marker: { size: 5 } };
+/** A gap is a day that is not known; a line over it would make one up. */
+function series({ days, metric, asBars, part, name, colour, isDotted = false }) {
+  const values = days.map((day) => day[part]?.[metric.name] ?? null);
+  const look = asBars ? { look: "bars" } : { look: "line", isDotted, hasDots: true };
   return {
     ...look,
-    name: plainText(name),
-    x: days.map(({ stat_date }) => stat_date),
+    name,
+    colour,
     y: metric.isTime ? values.map((value) => value && value / 1000) : values,
-    // A gap is a day that is not known; a line over it would make one up.
-    connectgaps: false,
-    customdata: values.map((value) => plainText(formatValue(metric, value))),
-    hovertemplate: "%{customdata}",
+    format: (_value, place) => formatValue(metric, values[place]),
   };
 }
 
 /** Missing days, besides their colour, as crosses at the ground, which also have a name in the legend. */
-function marks(missing) {
+function marks(isMissing) {
   return {
-    type: "scatter",
-    mode: "markers",
-    name: plainText(t("state.missing")),
-    x: missing.map(({ stat_date }) => stat_date),
-    y: missing.map(() => 0),
-    marker: { symbol: "x", size: 9, color: colour("bad") },
-    cliponaxis: false,
-    showlegend: missing.length > 0,
-    hovertemplate: plainText(t("history.notComputed")),
+    look: "crosses",
+    name: t("state.missing"),
+    colour: "bad",
+    y: isMissing.map((is) => (is ? 0 : null)),
+    format: () => t("history.notComputed"),
   };
-}
-
-function band(day) {
-  const noon = Date.parse(`${day}T00:00:00Z`);
-  const text = (shift) => new Date(noon + shift).toISOString().slice(0, 19);
-  const halfDay = 43_200_000;
-  const common = { type: "rect", yref: "paper", y0: 0, y1: 1, layer: "below", line: { width: 0 } };
-  return { ...common, x0: text(-halfDay), x1: text(halfDay), fillcolor: colour("chart-missing") };
 }

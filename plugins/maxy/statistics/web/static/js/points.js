@@ -58,24 +58,26 @@ export class PointWindow {
   /**
    * Leave out what is too old by now.
    * @param {number} now epoch milliseconds
-   * @returns {boolean} whether there was any
    */
   prune(now) {
-    const before = this._points.size;
     for (const [id, point] of this._points) {
       if (point.at < now - WINDOW_MS) {
         this._points.delete(id);
       }
     }
-    return this._points.size < before;
   }
 
   /**
    * @param {string | null} os only this system's; null: all
-   * @returns {Point[]}
+   * @returns {Point[]} by their time
    */
   list(os) {
-    const all = [...this._points.values()];
-    return os === null ? all : all.filter((point) => point.os === os);
+    const shown = [];
+    for (const point of this._points.values()) {
+      if (os === null || point.os === os) {
+        shown.push(point);
+      }
+    }
+    return shown.sort((one, other) => one.at - other.at);
   }
 }

@@ -3,10 +3,10 @@
  * @module rate-chart
  */
 
-import { axis, Chart, colour, timeAxis } from "./charts.js";
+import { Chart } from "./charts.js";
 import { setText } from "./dom.js";
 import { formatNumber, t } from "./i18n.js";
-import { serverNow, wallText } from "./time.js";
+import { serverNow } from "./time.js";
 
 const SHOWN_MS = 600_000;
 // Slots follow one another without a gap, unless the loop has begun anew.
@@ -67,16 +67,12 @@ export class RateChart {
     const now = serverNow();
     const slots = this._slots ?? [];
     const { x, y } = steps(slots);
-    const color = colour("chart-1");
-    const line = { type: "scatter", mode: "lines", x, y, line: { color, width: 1.5, shape: "hv" }, fill: "tozeroy" };
+    const format = (value) => `${formatNumber(value, 1)} ${t("live.perSecond")}`;
     return {
-      traces: [{ ...line, hovertemplate: `%{x|%H:%M:%S}<br><b>%{y:,.1f}</b> ${t("live.perSecond")}<extra></extra>` }],
-      layout: {
-        xaxis: timeAxis({ range: [wallText(now - SHOWN_MS), wallText(now)], nticks: 8 }),
-        yaxis: axis({ rangemode: "tozero", tickformat: ",~f", title: { text: t("live.rateAxis"), standoff: 12 } }),
-        hovermode: "x",
-        margin: { l: 56, r: 12, t: 8, b: 36 },
-      },
+      x,
+      series: [{ name: t("live.rateName"), look: "steps", colour: "chart-1", area: "chart-1-area", y, format }],
+      xAxis: { kind: "time", range: [now - SHOWN_MS, now] },
+      yAxis: { label: t("live.rateAxis") },
       points: slots.length,
     };
   }
@@ -86,16 +82,16 @@ function slot(start, end, rows) {
   return { start, end, rate: rows / Math.max((end - start) / 1000, 0.001) };
 }
 
-/** The corners of the steps; a gap between two slots is one in the line. */
+/** Where each step begins, and where the last one before a gap ends. */
 function steps(slots) {
   const x = [];
   const y = [];
   slots.forEach(({ start, end, rate }, place) => {
-    x.push(wallText(start));
+    x.push(start);
     y.push(rate);
     const next = slots[place + 1];
     if (!next || next.start - end > GAP_MS) {
-      x.push(wallText(end), wallText(end));
+      x.push(end, end);
       y.push(rate, null);
     }
   });
