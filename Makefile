@@ -142,9 +142,9 @@ test-peers: install
 test-embedded-install: install
 	@$(BIN)/python $(EMBEDDED)/tests/try_install.py
 
-# Two processes on a small machine, since the end-to-end tests mostly wait; each has servers of its own.
+# How many processes, and which tests share one, is said in tests/conftest.py; each has servers of its own.
 test: lint typecheck
-	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadscope --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadgroup --no-loadscope-reorder $(ARGS)
 
 clean:
 	@if [ -e $(STAMP) ]; then $(LOCAL) clean; \

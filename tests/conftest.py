@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
+import psutil
 import pytest
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadGroupScheduling
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.scheduler import Scheduling
+    from xdist.workermanage import WorkerController
 
 ROOT = Path(__file__).resolve().parents[1]
 _END_TO_END = "tests/e2e/"
+# What the processes of one take, with those of the tests and a browser.
+_BYTES_OF_A_STACK = 4 << 30
 
 # Airflow reads its configuration once, when it is imported; so this happens before any test module is.
 _AIRFLOW_HOME = tempfile.mkdtemp(prefix="maxy-airflow-")
@@ -52,9 +57,32 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(_AIRFLOW_HOME, ignore_errors=True)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the end-to-end tests: they take longest, and mostly wait."""
-    items.sort(key=lambda item: not item.nodeid.startswith(_END_TO_END))
+    """Begin with the end-to-end tests, which mostly wait, and of these with whatever has most of them."""
+    for item in items:
+        if (shared := _shared_stack(item)) is not None:
+            # Read by xdist, which adds it to the name of the test.
+            item.add_marker(pytest.mark.xdist_group(shared))
+    together = {item: _shared_stack(item) or item.path for item in items if item.nodeid.startswith(_END_TO_END)}
+    sizes = Counter(together.values())
+
+    def place(item: pytest.Item) -> tuple[bool, int, str]:
+        scope = together.get(item)
+        return (True, 0, "") if scope is None else (False, -sizes[scope], str(scope))
+
+    items.sort(key=place)
+
+
+def _shared_stack(item: pytest.Item) -> str | None:
+    """The fixture of the stack that a test has in common with other files."""
+    fixtures = getattr(item, "fixturenames", ())
+    return next((name for name in ("stack_to_kill", "stack") if name in fixtures), None)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Twice as many processes as a small machine has cores, since the end-to-end tests mostly wait."""
+    return max(4, min(os.cpu_count() or 1, 8))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -63,8 +91,29 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
     return _ByFile(config, log)
 
 
-class _ByFile(LoadScopeScheduling):
-    """The tests of a file, which share servers, and all end-to-end tests, which share a stack."""
+class _ByFile(LoadGroupScheduling):
+    """The tests of a file, which share servers, and those of all files that share a stack.
+
+    As many stacks run at once as there is memory for; a process that would start one more takes other tests before.
+    """
+
+    def __init__(self, config: pytest.Config, log: Producer) -> None:
+        super().__init__(config, log)
+        self._most_stacks = max(1, min(3, psutil.virtual_memory().available // _BYTES_OF_A_STACK))
 
     def _split_scope(self, nodeid: str) -> str:
-        return _END_TO_END if nodeid.startswith(_END_TO_END) else nodeid.partition("::")[0]
+        group = super()._split_scope(nodeid)
+        return group.partition("::")[0] if group == nodeid else f"{_END_TO_END}{group}"
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        running = [
+            scope
+            for units in self.assigned_work.values()
+            for scope, tests in units.items()
+            if scope.startswith(_END_TO_END) and not all(tests.values())
+        ]
+        if len(running) >= self._most_stacks:
+            other = next((scope for scope in self.workqueue if not scope.startswith(_END_TO_END)), None)
+            if other is not None:
+                self.workqueue.move_to_end(other, last=False)
+        super()._assign_work_unit(node)

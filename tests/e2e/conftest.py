@@ -1,4 +1,8 @@
-"""One real stack for all end-to-end tests: started by its own command line on free ports, in a folder of its own."""
+"""Real stacks for the end-to-end tests: each started by its own command line on free ports, in a folder of its own.
+
+``stack`` is shared by all tests that leave it as it is: each has days, DAGs or names of its own. Tests that kill,
+freeze or stop parts of one share ``stack_to_kill``, and bring them back; whoever needs other settings starts another.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +51,19 @@ REALTIME = {
         "watch": {"period_seconds": 10},
     },
 }
+PARTS = [
+    "clickhouse",
+    "valkey",
+    "postgres",
+    "airflow-api-server",
+    "airflow-scheduler",
+    "airflow-dag-processor",
+    "airflow-triggerer",
+    "airflow-cleanup",
+]
+#: Sample data of the shared stack: the days before today, at which part of their usual size.
+SEEDED_DAYS = 6
+SCALE = 0.05
 PORT_VARIABLES = ("CLICKHOUSE_PORT", "CLICKHOUSE_NATIVE_PORT", "VALKEY_PORT", "AIRFLOW_PORT")
 
 
@@ -207,13 +224,22 @@ def statsd() -> Iterator[StatsdReceiver]:
         yield receiver
 
 
+# Not UTC, so that a date which is one by luck alone shows.
+_SETTINGS = {"MAXY_TIMEZONE": "Asia/Seoul", "MAXY_REALTIME": json.dumps(REALTIME)}
+
+
 @pytest.fixture(scope="session")
 def stack(statsd: StatsdReceiver) -> Iterator[RunningStack]:
-    # Not UTC, so that a date which is one by luck alone shows.
-    with started_stack(
-        dags=TEST_DAGS,
-        MAXY_TIMEZONE="Asia/Seoul",
-        MAXY_REALTIME=json.dumps(REALTIME),
-        **statsd.variables_of_the_page(),
-    ) as running:
+    """One with sample data, for tests that leave it as it is."""
+    with started_stack(dags=TEST_DAGS, **_SETTINGS, **statsd.variables_of_the_page()) as running:
+        # Before anyone has a DAG run: the first run of the schedule computes yesterday.
+        seeded = running.run_command("seed", "--days", str(SEEDED_DAYS), "--scale", str(SCALE))
+        assert seeded.returncode == 0, seeded.stdout + seeded.stderr
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stack_to_kill() -> Iterator[RunningStack]:
+    """One without data, for tests that kill or stop its parts, and bring them back."""
+    with started_stack(**_SETTINGS) as running:
         yield running

@@ -1,7 +1,7 @@
 """The pages, followed literally: their own shell blocks, one after the other, in a fresh checkout with its own stack.
 
 What a page's text says between two blocks, such as "when that run has ended", is what the test does between them. Only
-ports differ from the text. (The file's name has it run first, before the other end-to-end tests start their stack.)
+ports differ from the text.
 """
 
 from __future__ import annotations

@@ -5,139 +5,29 @@ The tests share one stack and its data, so each has days of its own, further tha
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-import clickhouse_connect
 import pytest
-import redis
 
-from local.statistics.sample_data.bulk import fill_page_flow_day
 from local.statistics.sample_data.generator import SampleData, page_flow_rows
 from scripts.backfill import ApiError
+from tests.e2e.conftest import SCALE, SEEDED_DAYS
+from tests.e2e.daily import COLUMNS, DAG_ID, RUN_SECONDS, Daily, unpaused_daily
 from tests.oracle import expected_statistics
-from tests.support import hashes
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from clickhouse_connect.driver.client import Client
+    from collections.abc import Iterator
 
     from tests.e2e.conftest import RunningStack
-
-DAG_ID = "device_statistic_daily"
-SEEDED_DAYS = 6
-SCALE = 0.05
-# A retry waits for up to a minute; starting what was killed takes its time too.
-RUN_SECONDS = 240.0
-COUNTS = "visit, install, login, dau, revisit_7d, mau, crash_count, error_count, js_error_count, log_count, pv"
-COLUMNS = f"package_nm, server_type, os_type, {COUNTS}, intervaltime_avg, lcp_avg, ttfb_avg, fcp_avg, inp_avg"
-
-
-class Daily:
-    """The job as its users see it.
-
-    :param stack: the running stack.
-    :param client: connected to ClickHouse.
-    :param valkey: connected to Valkey.
-    """
-
-    def __init__(self, stack: RunningStack, client: Client, valkey: redis.Redis) -> None:
-        self.stack = stack
-        self.client = client
-        self.valkey = valkey
-        self.timezone = stack.settings.timezone
-        self.today = datetime.now(ZoneInfo(self.timezone)).date()
-
-    def days_ago(self, days: int) -> date:
-        return self.today - timedelta(days=days)
-
-    def trigger(self, **conf: Any) -> str:
-        """Start a manual run and return its id."""
-        body = {"logical_date": None, "conf": conf}
-        return str(self.stack.api.request("POST", f"/dags/{DAG_ID}/dagRuns", body=body)["dag_run_id"])
-
-    def state(self, run_id: str) -> str:
-        return str(self.stack.api.request("GET", f"/dags/{DAG_ID}/dagRuns/{run_id}")["state"])
-
-    def task(self, run_id: str, task_id: str) -> dict[str, Any]:
-        return self.stack.api.request("GET", f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task_id}")
-
-    def log(self, run_id: str, task_id: str, try_number: int = 1) -> str:
-        path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
-        return str(self.stack.api.request("GET", path, query={"full_content": "true"}))
-
-    def wait(self, *run_ids: str, state: str = "success") -> None:
-        """Wait until all runs have ended, each in the given state."""
-        wait_until(
-            lambda: all(self.state(run_id) in ("success", "failed") for run_id in run_ids), RUN_SECONDS, "the runs' end"
-        )
-        assert {run_id: self.state(run_id) for run_id in run_ids} == dict.fromkeys(run_ids, state)
-
-    def run(self, day: date, **conf: Any) -> str:
-        run_id = self.trigger(stat_date=day.isoformat(), **conf)
-        self.wait(run_id)
-        return run_id
-
-    def clear(self, run_id: str) -> None:
-        body = {"dry_run": False, "dag_run_id": run_id, "only_failed": False}
-        self.stack.api.request("POST", f"/dags/{DAG_ID}/clearTaskInstances", body=body)
-
-    def runs_of(self, run_type: str) -> list[dict[str, Any]]:
-        answer = self.stack.api.request("GET", f"/dags/{DAG_ID}/dagRuns", query={"run_type": run_type, "limit": 100})
-        return list(answer["dag_runs"])
-
-    def asset_event(self, run_id: str) -> dict[str, Any]:
-        """Return the event that the run emitted."""
-        query = {"source_dag_id": DAG_ID, "source_run_id": run_id}
-        (event,) = self.stack.api.request("GET", "/assets/events", query=query)["asset_events"]
-        return dict(event)
-
-    def rows(self, day: date) -> list[tuple[Any, ...]]:
-        query = f"SELECT {COLUMNS} FROM max_device_statistic WHERE stat_date = {{day:Date}} ORDER BY ALL"
-        return [tuple(row) for row in self.client.query(query, parameters={"day": day}).result_rows]
-
-    def cached(self, day: date) -> list[tuple[Any, ...]]:
-        """Return the day's hashes in the form of the table's rows."""
-        prefix = f"{self.stack.settings.valkey_prefix}:daily:{day}:"
-        names = COLUMNS.split(", ")
-        rows = []
-        for fields in hashes(self.valkey, f"{prefix}*").values():
-            assert fields["stat_date"] == day.isoformat()
-            convert = [str if name in ("package_nm", "os_type") else float for name in names]
-            rows.append(tuple(kind(fields[name]) for kind, name in zip(convert, names, strict=True)))
-        return sorted(rows)
-
-    def check(self, day: date) -> list[tuple[Any, ...]]:
-        """Check what must hold for every day, and return its rows."""
-        rows = self.rows(day)
-        assert len({row[:3] for row in rows}) == len(rows)
-        assert self.cached(day) == sorted(rows)
-        assert self.client.query("SELECT name FROM system.tables WHERE name LIKE '%stage%'").result_rows == []
-        return rows
 
 
 @pytest.fixture(scope="module")
 def daily(stack: RunningStack) -> Iterator[Daily]:
-    seeded = stack.run_command("seed", "--days", str(SEEDED_DAYS), "--scale", str(SCALE))
-    assert seeded.returncode == 0, seeded.stdout + seeded.stderr
-    wait_until(lambda: known(stack), 60, "Airflow knows the DAG")
-    stack.api.request("PATCH", f"/dags/{DAG_ID}", body={"is_paused": False})
-    with stack.clickhouse() as client, stack.stack.valkey.client() as valkey:
-        yield Daily(stack, client, valkey)
-
-
-def known(stack: RunningStack) -> bool:
-    try:
-        stack.api.request("GET", f"/dags/{DAG_ID}")
-    except ApiError:
-        return False
-    return True
+    with unpaused_daily(stack) as daily:
+        yield daily
 
 
 def expected_rows(daily: Daily, day: date) -> dict[tuple[Any, ...], dict[str, float]]:
@@ -259,96 +149,3 @@ def test_today_waits_in_the_triggerer_without_a_worker(daily: Daily) -> None:
     )
     assert daily.task(run_id, "rollup")["state"] is None
     daily.stack.api.request("PATCH", f"/dags/{DAG_ID}/dagRuns/{run_id}", body={"state": "failed"})
-
-
-class Reader:
-    """Asks again and again while the block runs, and remembers every different answer; a server that is down has none.
-
-    :param ask: returns one answer.
-    """
-
-    def __init__(self, ask: Callable[[], Any]) -> None:
-        self._ask = ask
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.answers: set[Any] = set()
-
-    def __enter__(self) -> Reader:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._done.is_set():
-            try:
-                self.answers.add(self._ask())
-            except (clickhouse_connect.driver.exceptions.Error, redis.RedisError, OSError):
-                self._done.wait(0.05)
-
-
-def kill_when(daily: Daily, part: str, run_id: str, task_id: str, condition: Callable[[], bool]) -> None:
-    """Kill a part as soon as the condition holds, which is while the task runs; bring it back, and let the run end."""
-    wait_until(condition, 60, "the moment to kill", interval=0.001)
-    pid = daily.stack.pids()[part]
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: daily.stack.pids()[part] is None, 10, f"{part} is gone", interval=0.01)
-    assert daily.task(run_id, task_id)["state"] == "running"
-    up = daily.stack.run_command("up")
-    assert up.returncode == 0, up.stdout + up.stderr
-    daily.wait(run_id)
-
-
-def test_killing_clickhouse_amid_a_rollup_costs_a_retry_and_readers_see_whole_days(daily: Daily) -> None:
-    day = daily.days_ago(85)
-    fill_page_flow_day(daily.client, day=day, rows=20_000, packages=50, timezone=daily.timezone)
-    daily.run(day)
-    before = daily.check(day)
-    # Enough that the rollup takes about a second, with keys of the former rows kept and replaced.
-    fill_page_flow_day(daily.client, day=day, rows=3_000_000, packages=100, timezone=daily.timezone, seed=2)
-
-    def sums() -> tuple[int, int]:
-        query = "SELECT count(), sum(pv) FROM max_device_statistic WHERE stat_date = {day:Date}"
-        (answer,) = daily.client.query(query, parameters={"day": day}).result_rows
-        return answer
-
-    def rolling_up() -> bool:
-        query = "SELECT count() FROM system.processes WHERE query LIKE '%INSERT INTO max_device_statistic__stage%'"
-        # This query itself is one that matches.
-        return bool(daily.client.query(query).result_rows[0][0] > 1)
-
-    with Reader(sums) as reader:
-        run_id = daily.trigger(stat_date=day.isoformat())
-        kill_when(daily, "clickhouse", run_id, "rollup", rolling_up)
-    after = daily.check(day)
-    assert daily.task(run_id, "rollup")["try_number"] >= 2
-    assert sum(row[13] for row in after) == 3_020_000
-    assert reader.answers == {(len(rows), sum(row[13] for row in rows)) for rows in (before, after)}
-
-
-def test_killing_valkey_amid_the_cache_task_loses_nothing_and_readers_see_whole_days(daily: Daily) -> None:
-    day = daily.days_ago(60)
-    index = f"{daily.stack.settings.valkey_prefix}:index:daily:{day}"
-    fill_page_flow_day(daily.client, day=day, rows=20_000, packages=20, timezone=daily.timezone)
-    daily.run(day)
-    before = daily.check(day)
-    fill_page_flow_day(daily.client, day=day, rows=300_000, packages=400, timezone=daily.timezone, seed=2)
-    keys_before = daily.valkey.dbsize()
-
-    def keys_of_the_day() -> tuple[int, int]:
-        # Both in one step: how many keys the day has, and of how many computations they are.
-        keys, versions = (
-            daily.valkey.pipeline(transaction=True).zcard(index).zrange(index, 0, -1, withscores=True).execute()
-        )
-        return keys, len({version for _, version in versions})
-
-    with Reader(keys_of_the_day) as reader:
-        run_id = daily.trigger(stat_date=day.isoformat())
-        kill_when(daily, "valkey", run_id, "cache", lambda: daily.valkey.dbsize() > keys_before + 500)
-    # The client's own retries may have bridged the restart, or the task's.
-    after = daily.check(day)
-    assert len(after) > len(before) + 1000
-    assert reader.answers == {(len(before), 1), (len(after), 1)}

@@ -25,8 +25,8 @@ RATE = 50
 
 
 @pytest.fixture
-def live(stack: RunningStack) -> Iterator[Live]:
-    live = Live(stack)
+def live(stack_to_kill: RunningStack) -> Iterator[Live]:
+    live = Live(stack_to_kill)
     try:
         yield live
     finally:
