@@ -14,6 +14,10 @@ export FAMILIES
 # The interpreter outside the environment will not do: the stack's commands need what is installed in it.
 LOCAL := $(BIN)/python -m local
 
+# Python may keep what it has compiled, wherever this runs: otherwise every process of Airflow compiles all of it again,
+# which nearly doubles its start, and so does every process of the tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install lock run up stop down status logs seed feed backfill recache airflow report screenshots test lint typecheck format bench-daily bench-cardinality bench-backfill bench-realtime bench-clickhouse bench-pages bench-operators soak soak-clickhouse test-faults test-peers test-embedded-install clean distclean
 
 help:
