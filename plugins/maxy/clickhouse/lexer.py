@@ -1,7 +1,7 @@
 """Where strings, names and comments begin and end in ClickHouse's SQL.
 
 ClickHouse's own lexer is the measure: what stands in quotes for one of the two and outside of them for the other would
-be split, or filled with a value, in the wrong place. ``tests/integration/maxy/test_sql_lexer.py`` compares the two.
+be split, or filled with a value, in the wrong place. ``tests/integration/clickhouse/test_sql_lexer.py`` compares them.
 """
 
 from __future__ import annotations
