@@ -27,7 +27,7 @@ Valkey = redis.Redis
 
 def break_snapshots(valkey: Valkey, directory: Path) -> None:
     """Have a snapshot fail, as on a full disk: a folder is in its place."""
-    name = valkey.config_get("dbfilename")["dbfilename"]
+    name = str(valkey.config_get("dbfilename")["dbfilename"])
     (directory / name).unlink(missing_ok=True)
     (directory / name / "occupied").mkdir(parents=True)
     valkey.config_set("save", "3600 1")
@@ -38,7 +38,7 @@ def break_snapshots(valkey: Valkey, directory: Path) -> None:
 def hashes(valkey: Valkey, pattern: str = "*") -> dict[str, dict[str, str]]:
     """Return every hash whose key matches, but those by which groups of hashes are kept."""
     return {
-        key: valkey.hgetall(key)
+        str(key): {str(name): str(value) for name, value in valkey.hgetall(key).items()}
         for key in sorted(valkey.scan_iter(match=pattern))
         if valkey.type(key) == "hash" and not is_record(key)
     }

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def wait_until(condition: Callable[[], bool], seconds: float, what: str, *, interval: float = 0.3) -> None:
+def wait_until(condition: Callable[..., object], seconds: float, what: str, *, interval: float = 0.3) -> None:
     """Look again and again until it holds.
 
     :raises AssertionError: naming it, if it has not come about in time.

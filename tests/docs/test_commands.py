@@ -34,7 +34,7 @@ class Command:
 
 def commands(pattern: str) -> list[Command]:
     """Return what follows a program in code on any page, each once."""
-    found = {}
+    found: dict[Command, None] = {}
     for page in pages():
         name = page.relative_to(ROOT).as_posix()
         for block, inline in _CODE.findall(page.read_text(encoding="utf-8")):

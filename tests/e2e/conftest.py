@@ -241,5 +241,5 @@ def stack(statsd: StatsdReceiver) -> Iterator[RunningStack]:
 @pytest.fixture(scope="session")
 def stack_to_kill() -> Iterator[RunningStack]:
     """One without data, for tests that kill or stop its parts, and bring them back."""
-    with started_stack(**_SETTINGS) as running:
+    with started_stack(dags=None, **_SETTINGS) as running:
         yield running

@@ -44,11 +44,11 @@ class StatsdReceiver:
         (block,) = [block for block in blocks if "STATSD_ON" in block and "make up" in block]
         first, *exports, last = block.splitlines()
         assert (first, last) == ("make stop", "make up")
-        variables = {}
+        variables: dict[str, str] = {}
         for line in exports:
             command, *assignments = shlex.split(line)
             assert command == "export"
-            variables.update(assignment.split("=", 1) for assignment in assignments)
+            variables |= {name: value for name, _, value in (text.partition("=") for text in assignments)}
         assert variables["AIRFLOW__METRICS__STATSD_HOST"] == "127.0.0.1"
         return variables | {"AIRFLOW__METRICS__STATSD_PORT": str(self._socket.getsockname()[1])}
 

@@ -82,7 +82,8 @@ def test_killing_clickhouse_amid_a_rollup_costs_a_retry_and_readers_see_whole_da
     def sums() -> tuple[int, int]:
         query = "SELECT count(), sum(pv) FROM max_device_statistic WHERE stat_date = {day:Date}"
         (answer,) = daily.client.query(query, parameters={"day": day}).result_rows
-        return answer
+        rows, page_views = answer
+        return rows, page_views
 
     def rolling_up() -> bool:
         query = "SELECT count() FROM system.processes WHERE query LIKE '%INSERT INTO max_device_statistic__stage%'"
@@ -109,9 +110,10 @@ def test_killing_valkey_amid_the_cache_task_loses_nothing_and_readers_see_whole_
 
     def keys_of_the_day() -> tuple[int, int]:
         # Both in one step: how many keys the day has, and of how many computations they are.
-        keys, versions = (
-            daily.valkey.pipeline(transaction=True).zcard(index).zrange(index, 0, -1, withscores=True).execute()
-        )
+        step = daily.valkey.pipeline(transaction=True)
+        step.zcard(index)
+        step.zrange(index, 0, -1, withscores=True)
+        keys, versions = step.execute()
         return keys, len({version for _, version in versions})
 
     with Reader(keys_of_the_day) as reader:

@@ -109,7 +109,7 @@ def collect(dag_bag: DagBag) -> dict[str, Any]:
         ),
         "key_patterns": sorted(_key_patterns()),
     }
-    return json.loads(json.dumps(names, default=str))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(names, default=str))
 
 
 def _dag(dag: Any) -> dict[str, Any]:

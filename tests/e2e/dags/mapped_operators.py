@@ -75,7 +75,7 @@ with DAG(
             table="mapped_by_region",
             sql=ROLLUP + "region = %(region)s",
             parameters={"region": region},
-            partition=region,  # type: ignore[arg-type]
+            partition=region,
         )
         columns = ClickHouseColumnCheckOperator(
             task_id="check_columns", table="mapped_by_region", column_mapping={"n": {"min": {"geq_to": 10}}}

@@ -19,4 +19,4 @@ with DAG(
         if data_interval_start.hour == 18:
             raise ValueError("this part of the day has a fault")
 
-    compute()  # type: ignore[call-arg]
+    compute()  # type: ignore[call-arg, misc]

@@ -108,7 +108,7 @@ def sent(seconds: int, rate: float) -> list[Delivery]:
 
 def counts_in(ledger: Path) -> Counter[tuple[Any, ...]]:
     """Rows per table, package and server type."""
-    counts = Counter()
+    counts: Counter[tuple[Any, ...]] = Counter()
     for line in ledger.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
         for package, server_type, rows in entry["counts"]:

@@ -50,7 +50,7 @@ class PlainFigures(Hashes):
 class Generator(Hashes):
     """Yields its rows."""
 
-    async def figures(self, tick: Tick) -> Any:  # type: ignore[override]
+    async def figures(self, tick: Tick) -> Any:
         yield self.answer
 
 
@@ -82,7 +82,7 @@ class Resetting(Ticking):
     answer = TickResult()
     returned: Any = True
 
-    def reset(self) -> Any:  # type: ignore[override]
+    def reset(self) -> Any:
         return self.returned() if callable(self.returned) else self.returned
 
 

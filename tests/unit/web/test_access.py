@@ -250,7 +250,7 @@ def test_no_other_file_is_given(path: str, login: Login, app: FastAPI) -> None:
             },
             receive,
             send,
-        )  # type: ignore[arg-type]
+        )
         return started[0]
 
     assert asyncio.run(asking()) == 404

@@ -170,7 +170,7 @@ def test_keys_and_todays_figures_are_those_of_valkey_and_of_the_table(
         }
         for key in KEYS:
             today = await running.ask("today", **parameters(key))
-            figures = {}
+            figures: dict[str, Any] = {}
             for part, prefix, metrics in (("device", "", DEVICE_METRICS), ("page", "page:", PAGE_METRICS)):
                 kept = valkey.hgetall(hash_key(key, prefix))
                 assert today[part]["updated_at"] == kept["updated_at"]

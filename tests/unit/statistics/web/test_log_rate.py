@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -183,7 +184,8 @@ def test_slots_never_overlap_and_keep_the_rows(ticks: list[tuple[int, int, int]]
     seen: list[int] = []
     told: list[Slot] = []
     is_kept_back = False
-    preceding, first = [], -10.0
+    preceding: list[Any] = []
+    first = -10.0
     for length in before:
         preceding.insert(0, slot(first - length, first, 1))
         first -= length
