@@ -88,18 +88,21 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
     """Say which tests share a process where there are several (`make test`)."""
-    return _ByFile(config, log)
+    return ByFile(config, log)
 
 
-class _ByFile(LoadGroupScheduling):
+class ByFile(LoadGroupScheduling):
     """The tests of a file, which share servers, and those of all files that share a stack.
 
-    As many stacks run at once as there is memory for; a process that would start one more takes other tests before.
+    A process that would start one stack too many takes other tests before.
+
+    :param most_stacks: how many may run at once; as many as there is memory for, but no more than three, if not given.
     """
 
-    def __init__(self, config: pytest.Config, log: Producer) -> None:
+    def __init__(self, config: pytest.Config, log: Producer, *, most_stacks: int | None = None) -> None:
         super().__init__(config, log)
-        self._most_stacks = max(1, min(3, psutil.virtual_memory().available // _BYTES_OF_A_STACK))
+        room = psutil.virtual_memory().available // _BYTES_OF_A_STACK
+        self._most_stacks = most_stacks or max(1, min(3, room))
 
     def _split_scope(self, nodeid: str) -> str:
         group = super()._split_scope(nodeid)
