@@ -11,7 +11,7 @@ from maxy.web.changes.csrf import make_token
 from maxy.web.changes.permissions import Permissions
 
 if TYPE_CHECKING:
-    from tests.integration.changes.toys import Shop
+    from tests.integration.web.changes.toys import Shop
     from tests.ui_support import Login
 
 OWN = {"Origin": "http://airflow", "Sec-Fetch-Site": "same-origin"}

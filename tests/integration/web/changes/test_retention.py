@@ -12,7 +12,7 @@ from maxy.web.changes.retention import remove_old_audit
 from scripts.clean_airflow import clean_audit
 
 if TYPE_CHECKING:
-    from tests.integration.changes.toys import Shop
+    from tests.integration.web.changes.toys import Shop
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 

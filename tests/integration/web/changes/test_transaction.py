@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from maxy.postgres.connect import connect
-from tests.integration.changes.toys import Shop
+from tests.integration.web.changes.toys import Shop
 
 if TYPE_CHECKING:
     import httpx

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.changes.toys import Shop
+from tests.integration.web.changes.toys import Shop
 from tests.ui_support import Login
 
 if TYPE_CHECKING:
