@@ -87,7 +87,7 @@ def test_it_has_a_dag_a_page_and_a_place_on_the_stack(checkout: Path) -> None:
 
 
 def test_it_stands_on_the_floors_and_knows_no_other_family(checkout: Path) -> None:
-    run(checkout, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/test_layers.py")
+    run(checkout, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/project/test_layers.py")
 
 
 def test_its_tables_are_made_beside_those_of_the_others(checkout: Path, tmp_path: Path) -> None:
