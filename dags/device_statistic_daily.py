@@ -124,7 +124,7 @@ with DAG(
 ) as dag:
     wait_until_settled = StatisticsDaySensor(
         task_id="wait_until_settled",
-        settling_minutes="{{ var.value.get('maxy_settling_minutes', 10) }}",
+        settling_minutes="{{ macros.maxy.settling_minutes() }}",
         cache_only="{{ params.cache_only }}",
     )
     rollup = ClickHouseReplacePartitionOperator(
@@ -174,13 +174,13 @@ with DAG(
         key_prefix="{{ macros.maxy.valkey_prefix() }}:",
         key_template="daily:{stat_date}:{package_nm}:{server_type}:{os_type}",
         index_key=f"index:daily:{STAT_DATE}",
-        expire="{{ var.value.get('maxy_daily_cache_ttl_days', 93) | int * 86400 }}",
+        expire="{{ macros.maxy.daily_cache_days() * 86400 }}",
         # Applications read plain keys. A day of more than 3,000 of them, of which each is whole, is for a moment of two
         # computations.
         large_groups="slices",
         # Something else than a hash where a package's figures belong must not keep out the other packages.
         foreign_keys="replace",
-        log_values="{{ var.value.get('maxy_log_cache_values', 'true') }}",
+        log_values="{{ macros.maxy.log_cache_values() }}",
         # Where nothing was computed, the table decides.
         trigger_rule=TriggerRule.NONE_FAILED,
         skip_empty="{{ not params.allow_empty }}",

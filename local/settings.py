@@ -57,6 +57,7 @@ class Settings:
     :param timezone: the statistics time zone (IANA name): a day begins at midnight there.
     :param valkey_prefix: first part of every key the package writes.
     :param families: names of the families that the stack runs.
+    :param statistics: settings of the family of statistics, a JSON object as text.
     :param realtime: settings of the live loops, a JSON object as text.
     :param postgres_password: of PostgreSQL's superuser, who owns Airflow's metadata.
     :param maxy_postgres_password: of the role that owns the package's own database.
@@ -91,6 +92,7 @@ class Settings:
     migration_options: tuple[tuple[str, str], ...] = ()
     metrics: tuple[tuple[str, str], ...] = ()
     families: tuple[str, ...] = tuple(FAMILIES)
+    statistics: str = "{}"
     realtime: str = "{}"
     metric_ranges: str = "{}"
     max_name_length: int = 300
@@ -187,6 +189,7 @@ def read_settings(root: Path, environment: Mapping[str, str] | None = None) -> S
     if prefix != prefix.strip() or not prefix.isprintable():
         raise SettingsError(f"VALKEY_PREFIX={prefix!r}: no blanks around it and no control characters in it.")
     timezone = _timezone(values)
+    statistics = _json_object(values, "MAXY_STATISTICS")
     realtime = _json_object(values, "MAXY_REALTIME")
     metric_ranges = _json_object(values, "MAXY_METRIC_RANGES")
     max_name_length = _number(values, "MAXY_MAX_NAME_LENGTH", 300, range(1, 10_001))
@@ -209,6 +212,7 @@ def read_settings(root: Path, environment: Mapping[str, str] | None = None) -> S
         airflow_port=ports["AIRFLOW_PORT"],
         timezone=timezone,
         families=_families(values),
+        statistics=statistics,
         realtime=realtime,
         metric_ranges=metric_ranges,
         max_name_length=max_name_length,

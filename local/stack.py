@@ -449,6 +449,7 @@ class Stack:
     def _visible_settings(self) -> dict[str, str]:
         values = self.settings.service_environment() | {
             "AIRFLOW_PORT": str(self.settings.airflow_port),
+            "MAXY_STATISTICS": self.settings.statistics,
             "MAXY_REALTIME": self.settings.realtime,
             "MAXY_METRIC_RANGES": self.settings.metric_ranges,
             "MAXY_MAX_NAME_LENGTH": str(self.settings.max_name_length),

@@ -32,6 +32,7 @@ os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(ROOT / "plugins")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 os.environ["AIRFLOW_VAR_MAXY_TIMEZONE"] = "UTC"
+os.environ["AIRFLOW_VAR_MAXY_STATISTICS"] = "{}"
 os.environ["AIRFLOW_VAR_MAXY_REALTIME"] = "{}"
 os.environ["AIRFLOW_VAR_MAXY_METRIC_RANGES"] = "{}"
 os.environ["AIRFLOW_VAR_MAXY_MAX_NAME_LENGTH"] = "300"

@@ -58,6 +58,7 @@ class AirflowDeployment:
         own = {
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW_VAR_MAXY_TIMEZONE": settings.timezone,
+            "AIRFLOW_VAR_MAXY_STATISTICS": settings.statistics,
             "AIRFLOW_VAR_MAXY_REALTIME": settings.realtime,
             "AIRFLOW_VAR_MAXY_METRIC_RANGES": settings.metric_ranges,
             "AIRFLOW_VAR_MAXY_MAX_NAME_LENGTH": str(settings.max_name_length),

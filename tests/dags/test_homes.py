@@ -37,6 +37,7 @@ def load(home: Path, **variables: str) -> dict[str, object]:
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW_VAR_MAXY_TIMEZONE": "UTC",
+        "AIRFLOW_VAR_MAXY_STATISTICS": "{}",
         "AIRFLOW_VAR_MAXY_REALTIME": "{}",
     }
     result = subprocess.run(

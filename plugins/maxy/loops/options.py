@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from maxy._json_object import read_json_object
 from maxy.valkey.lease_bounds import LONGEST_LEASE_SECONDS
 
 if TYPE_CHECKING:
@@ -259,14 +259,14 @@ class RealtimeSettings:
         :param built_in: the package's own loops: import path of the class by name.
         :raises ValueError: naming the setting that is wrong.
         """
-        try:
-            given = json.loads(text, object_pairs_hook=lambda pairs: _object(pairs, where))
-        except _GivenTwice:
-            raise
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{where}: not valid JSON: {error}") from None
-        if not isinstance(given, dict):
-            raise ValueError(f"{where}: expected a JSON object")
+        return cls.from_json(read_json_object(text, where=where), where=where, built_in=built_in)
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any], *, where: str, built_in: Mapping[str, str]) -> RealtimeSettings:
+        """Check what the JSON object holds.
+
+        :raises ValueError: naming the setting that is wrong.
+        """
         known = {
             # Each end of a run costs Airflow a run, two task starts and some seconds without ticks.
             "deadline_minutes": Option(360.0, number_from(1, 43_200)),
@@ -294,19 +294,6 @@ class RealtimeSettings:
         """Return the enabled loops: import path of the class by name."""
         every = {**built_in, **self.own_loops}
         return {name: path for name, path in every.items() if self.enabled is None or name in self.enabled}
-
-
-class _GivenTwice(ValueError):
-    """A name stands in an object twice."""
-
-
-def _object(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
-    """Make an object of JSON; of a name that is there twice, one value would be dropped silently."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        every = [name for name, _ in pairs]
-        raise _GivenTwice(f"{where}: {next(name for name in every if every.count(name) > 1)} is given twice")
-    return content
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:

@@ -15,6 +15,9 @@ FAMILY = Family(
         "maxy.statistics.macros.valkey_prefix",
         "maxy.statistics.macros.metric_ranges",
         "maxy.statistics.macros.max_name_length",
+        "maxy.statistics.macros.settling_minutes",
+        "maxy.statistics.macros.daily_cache_days",
+        "maxy.statistics.macros.log_cache_values",
     ),
     web="maxy.statistics.web.family.WEB",
 )

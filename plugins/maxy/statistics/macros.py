@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from maxy.settings import statistics_timezone, valkey_prefix
-from maxy.statistics.settings import max_name_length, metric_ranges
+from maxy.statistics.settings import (
+    daily_cache_days,
+    log_cache_values,
+    max_name_length,
+    metric_ranges,
+    settling_minutes,
+)
 from maxy.statistics.statistics_day import statistics_day_of_run
 
 if TYPE_CHECKING:
@@ -15,7 +21,15 @@ if TYPE_CHECKING:
 
     from maxy.days import CalendarDay
 
-__all__ = ["max_name_length", "metric_ranges", "statistics_day", "valkey_prefix"]
+__all__ = [
+    "daily_cache_days",
+    "log_cache_values",
+    "max_name_length",
+    "metric_ranges",
+    "settling_minutes",
+    "statistics_day",
+    "valkey_prefix",
+]
 
 
 def statistics_day(dag_run: Any, params: Mapping[str, Any]) -> CalendarDay:

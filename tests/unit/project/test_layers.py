@@ -19,12 +19,12 @@ FAMILIES = tuple(family.name for family in load_families())
 
 #: From the ground up. What stands in one place may know of each other; all may know what stands below.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("_addresses", "_moved", "_parsing", "clock", "days", "instants", "paths", "text"),
+    ("_addresses", "_json_object", "_moved", "_parsing", "clock", "days", "instants", "paths", "text"),
     ("clickhouse",),
     ("valkey",),
     ("postgres",),
     ("migrations",),
-    ("service_checks", "settings"),
+    ("family_settings", "service_checks", "settings"),
     ("hooks", "notifiers", "sensors"),
     ("loops",),
     ("families", "family"),
