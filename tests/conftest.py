@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _END_TO_END = "tests/e2e/"
 # What the processes of one take, with those of the tests and a browser.
 _BYTES_OF_A_STACK = 4 << 30
+_CORES = os.cpu_count() or 1
 
 # Airflow reads its configuration once, when it is imported; so this happens before any test module is.
 _AIRFLOW_HOME = tempfile.mkdtemp(prefix="maxy-airflow-")
@@ -82,8 +83,8 @@ def _shared_stack(item: pytest.Item) -> str | None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Twice as many processes as a small machine has cores, since the end-to-end tests mostly wait."""
-    return max(4, min(os.cpu_count() or 1, 8))
+    """One more process than there are cores, since the end-to-end tests mostly wait."""
+    return min(_CORES, 7) + 1
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -97,13 +98,14 @@ class ByFile(LoadGroupScheduling):
 
     A process that would start one stack too many takes other tests before.
 
-    :param most_stacks: how many may run at once; as many as there is memory for, but no more than three, if not given.
+    :param most_stacks: how many may run at once; if not given, as many as there is memory for, but no more than three,
+        and no more than one for two cores: a stack that waits takes half a core, and others would wait the longer.
     """
 
     def __init__(self, config: pytest.Config, log: Producer, *, most_stacks: int | None = None) -> None:
         super().__init__(config, log)
         room = psutil.virtual_memory().available // _BYTES_OF_A_STACK
-        self._most_stacks = most_stacks or max(1, min(3, room))
+        self._most_stacks = most_stacks or max(1, min(3, room, _CORES // 2))
 
     def _split_scope(self, nodeid: str) -> str:
         group = super()._split_scope(nodeid)

@@ -122,8 +122,11 @@ class _Watch:
             raise RuntimeError(self.seen[-1])
 
     def _place(self) -> str | None:
-        """Return where in the watched files the running code was called."""
+        """Return where in the watched files the running code was called; None if it is none of theirs."""
         frame = sys._getframe(2)
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            # Python's own compiled modules are nobody's concern.
+            return None
         while frame is not None:
             file = frame.f_code.co_filename
             if file == str(self.path) or file.startswith(f"{self.path}{os.sep}"):
@@ -136,9 +139,9 @@ _watch: _Watch | None = None
 
 
 def _opening(path: Any, mode: Any, flags: Any) -> str | None:
-    """Say that a file is opened to be written; Python's own compiled modules are nobody's concern."""
+    """Say that a file is opened to be written."""
     is_write = bool(isinstance(flags, int) and flags & _WRITES)
-    return "writes a file" if is_write and "__pycache__" not in str(path) and path != os.devnull else None
+    return "writes a file" if is_write and path != os.devnull else None
 
 
 @contextmanager

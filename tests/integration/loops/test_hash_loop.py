@@ -410,7 +410,9 @@ def test_figures_are_exact_whatever_the_keys_have_become(orders: Any, valkey: Va
                     assert found[key("s", till)] == fields(
                         "s", till, number + 1, 0.5, f"2026-11-21T09:00:0{number}.000000Z"
                     )
-                assert {key("s", till) for till in tills} <= set(valkey.zrange(INDEX, 0, -1))
+                # Who has nothing to write does not touch the index, whatever it has become.
+                if tills:
+                    assert {key("s", till) for till in tills} <= set(valkey.zrange(INDEX, 0, -1))
                 assert valkey.hget(every[-1], "period_seconds") == "10.000"
                 spoilt += len(wrong)
                 assert running.lease.replaced.count <= spoilt

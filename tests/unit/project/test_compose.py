@@ -580,12 +580,13 @@ def test_airflow_variables_are_those_of_airflow_settings() -> None:
     known = {entry.key for entry in settings.variables}
     given = {name for name in compose()["x-airflow-environment"] if name.startswith("AIRFLOW_VAR_")}
     assert given == {
-        f"AIRFLOW_VAR_MAXY_{name}" for name in ("TIMEZONE", "REALTIME", "METRIC_RANGES", "MAX_NAME_LENGTH")
+        f"AIRFLOW_VAR_MAXY_{name}"
+        for name in ("TIMEZONE", "STATISTICS", "REALTIME", "METRIC_RANGES", "MAX_NAME_LENGTH")
     }
     assert {name.removeprefix("AIRFLOW_VAR_").lower() for name in given} <= known
 
 
-@pytest.mark.parametrize("name", ["TIMEZONE", "REALTIME", "METRIC_RANGES", "MAX_NAME_LENGTH"])
+@pytest.mark.parametrize("name", ["TIMEZONE", "STATISTICS", "REALTIME", "METRIC_RANGES", "MAX_NAME_LENGTH"])
 def test_what_is_read_at_parse_time_comes_from_the_variable_of_its_name(name: str) -> None:
     match = VARIABLE.fullmatch(compose()["x-airflow-environment"][f"AIRFLOW_VAR_MAXY_{name}"])
     assert match

@@ -115,7 +115,7 @@ class Server:
             port=options.http_port,
             display_name=options.database,
         )
-        http_port = http.start()
+        http_port = http.bind()
         native = NativeServer(
             engine,
             options.credentials,
@@ -130,9 +130,11 @@ class Server:
         try:
             tcp_port = native.start()
         except OSError:
-            http.stop(0)
+            http.close()
             raise
         stack.callback(_stop_listeners, native, http)
+        # Last: whoever is answered over HTTP may take it that the server is there, on both ports.
+        http.start()
         ready = Ready(pid=os.getpid(), http_port=http_port, tcp_port=tcp_port)
         folder.publish(ready)
         if options.ready_file is not None:

@@ -138,16 +138,17 @@ class HttpServer:
         self._sessions = SessionStore(engine)
         self._limits = limits
         self._service = Service(engine, self._sessions, credentials, limits, gate, display_name)
+        self._listener: socket.socket
         self._thread: threading.Thread | None = None
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._patience_seconds = 0.0
 
-    def start(self) -> int:
-        """Listen, and return the port once it answers.
+    def bind(self) -> int:
+        """Take the port and return it; nobody is answered yet.
 
-        :raises OSError: the port is taken.
+        :raises OSError: it is taken.
         """
         # Named as TCP, or the event loop does not send small pieces at once (TCP_NODELAY).
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -157,12 +158,23 @@ class HttpServer:
         except OSError as error:
             listener.close()
             raise OSError(error.errno, f"HTTP port {self._port} on {self._host}: {error.strerror}") from error
-        port = int(listener.getsockname()[1])
+        self._listener = listener
+        return int(listener.getsockname()[1])
+
+    def start(self) -> None:
+        """Answer, on the port of :meth:`bind`.
+
+        :raises OSError: the event loop did not begin in time.
+        """
+        listener = self._listener
         self._thread = threading.Thread(target=self._run, args=(listener,), name="http-server", daemon=True)
         self._thread.start()
         if not self._ready.wait(_START_SECONDS):
-            raise OSError(f"The HTTP listener on port {port} did not start")
-        return port
+            raise OSError(f"The HTTP listener on port {listener.getsockname()[1]} did not start")
+
+    def close(self) -> None:
+        """Give the port back; for a server that was not started."""
+        self._listener.close()
 
     def stop(self, timeout: float) -> None:
         """Stop accepting, let requests end for at most ``timeout`` seconds, cancel the rest and close the sessions."""
