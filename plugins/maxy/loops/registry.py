@@ -77,6 +77,17 @@ class RefusedLoop:
         """What its DAG says of itself."""
         return f"Refused: {self.reason}"
 
+    def with_defaults(self) -> EnabledLoop | None:
+        """Return it as it would be if nothing were set; None if its class is not there."""
+        try:
+            found = loop_class(self.path)
+        except ValueError:
+            return None
+        settings = LoopSettings.from_json(
+            {}, options=found.options, period_seconds=found.period_seconds, where=self.name, rules=found.rules
+        )
+        return EnabledLoop(self.name, self.path, self.description, settings, self.duration)
+
 
 def enabled_loops(
     realtime: RealtimeSettings,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from maxy._addresses import hide_addresses
 from maxy.instants import utc_iso
+from maxy.loops.health import LoopHealth, LoopState
 from maxy.loops.loop import loop_key
 from maxy.loops.status import LoopStatus
 from maxy.web.models import LoopReport, RowsAre
@@ -32,12 +33,14 @@ class ShownLoops:
     :param prefix: of every key of the family in Valkey.
     :param loops: that are to run.
     :param limits: from when on a loop is in trouble.
+    :param refused: by the loop's name: why it cannot run. The others are none the worse for it.
     :param rows_are: by the loop's name: what the rows of a tick are, where that is known.
     """
 
     prefix: str
     loops: tuple[EnabledLoop, ...]
     limits: HealthLimits
+    refused: Mapping[str, str] = field(default_factory=dict)
     rows_are: Mapping[str, RowsAre] = field(default_factory=dict)
 
     def loop(self, name: str) -> LoopSettings | None:
@@ -76,6 +79,9 @@ def _report(
     status = (statuses or {}).get(loop.name)
     rows_are = live.rows_are.get(loop.name)
     health = live.limits.judge(status, now)
+    reason = live.refused.get(loop.name)
+    if reason is not None:
+        health = LoopHealth(LoopState.FAILING, f"is refused: {reason}")
     said: dict[str, Any] = {} if status is None else dict(vars(status))
     for instant in ("last_tick_at", "last_success_at"):
         said[instant] = utc_iso(said[instant]) if said.get(instant) else None
@@ -88,7 +94,7 @@ def _report(
         "dag_id": f"realtime_{loop.name}",
         "period_seconds": loop.settings.period_seconds,
         "state": health.state,
-        "problem": "its status cannot be read" if statuses is None else problem,
+        "problem": "its status cannot be read" if statuses is None and reason is None else problem,
         # Enough to tell two copies apart; with the whole token one could write in the holder's name.
         "holder": said["holder"][:_SHOWN_OF_HOLDER] if status is not None else None,
         "rows_are": rows_are,

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from datetime import date
     from zoneinfo import ZoneInfo
 
+    from maxy.loops.registry import RefusedLoop
+
 #: What the rows of a tick are; other loops may count anything.
 _ROWS_ARE: Mapping[str, RowsAre] = {
     **{loop.name: RowsAre.NEW for loop in (LogMeter, LoadingTime, ResponseTime)},
@@ -69,10 +71,12 @@ class StatisticsSources(Sources[PageSettings]):
 def read_page_settings() -> PageSettings:
     """Read them from Airflow's variables.
 
-    :raises ValueError: one of them is wrong.
+    :raises ValueError: one of them is wrong, and is not one of a single loop's.
     """
     realtime = realtime_settings()
-    loops = tuple(enabled_loops(realtime, LIVE_LOOPS, row_rules()))
+    refused: list[RefusedLoop] = []
+    loops = tuple(enabled_loops(realtime, LIVE_LOOPS, row_rules(), refuse=refused.append))
+    loops += tuple(loop for one in refused if (loop := one.with_defaults()) is not None)
     watch = next((loop.settings for loop in loops if loop.name == Watch.name), None)
     if watch is None:
         # The watch is switched off; its defaults still tell what is trouble.
@@ -82,6 +86,7 @@ def read_page_settings() -> PageSettings:
         prefix=valkey_prefix(),
         loops=loops,
         limits=HealthLimits.from_settings(watch),
+        refused={one.name: one.reason for one in refused},
         daily_cache_days=daily_cache_days(),
         max_name_length=max_name_length(),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from contextlib import suppress
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from maxy.clock import SystemClock
+from maxy.statistics.live_loops import LIVE_LOOPS
 from maxy.statistics.web.sources import read_page_settings
 from maxy.web.sources import Clients
 from tests.integration.statistics.web.listener import LivePage, soon
@@ -256,6 +258,8 @@ def own(
     clickhouse_server: Server, valkey_server: ValkeyServer, client: Client, login: Login, monkeypatch: Any
 ) -> Callable[..., None]:
     """Tell a story with an application that finds its connections and settings as in production."""
+    # The health page reads a table that is there from the first flush on.
+    client.command("SYSTEM FLUSH LOGS")
     environment = package_environment(clickhouse_server, valkey_port=valkey_server.port, database=DATABASE)
     for name, value in {**environment, "CLICKHOUSE_PORT": str(clickhouse_server.http_port)}.items():
         monkeypatch.setenv(name, value)
@@ -294,7 +298,6 @@ def test_the_packages_connections_lead_to_the_servers(own: Any, loops: Loops) ->
     ("variable", "value", "why"),
     [
         ("AIRFLOW_VAR_MAXY_REALTIME", "{", "Airflow variable maxy_realtime: not valid JSON"),
-        ("AIRFLOW_VAR_MAXY_REALTIME", '{"loops": {"page": {"period_seconds": -1}}}', "-1 is not a number above 0"),
         ("AIRFLOW_VAR_MAXY_TIMEZONE", "Atlantis", "Airflow variable maxy_timezone: 'Atlantis' is not a time zone"),
     ],
 )
@@ -319,6 +322,42 @@ def test_a_setting_that_is_wrong_is_said_and_the_pages_open(
         assert (why in told["error"], told["loops"]) == (True, [])
 
     own(story, **{variable: value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (
+            {"loops": {"page": {"period_seconds": -1}}},
+            "maxy_realtime.loops.page.period_seconds: -1 is not a number above",
+        ),
+        ({"loops": {"page": {"no_such_option": 1}}}, "maxy_realtime.loops.page: there is no setting no_such_option"),
+    ],
+)
+def test_a_loop_whose_setting_is_wrong_is_shown_as_such_beside_the_others(
+    settings: dict[str, Any], why: str, own: Any
+) -> None:
+    async def story(running: Site) -> None:
+        await pages_open(running)
+        health = await running.ask("health")
+        assert health["error"] is None
+        told = {loop["name"]: (loop["state"], loop["problem"]) for loop in health["loops"]}
+        assert set(told) == set(LIVE_LOOPS)
+        state, problem = told.pop("page")
+        assert state == "failing"
+        assert problem.startswith("is refused: Airflow variable ")
+        assert why in problem
+        assert set(told.values()) == {("never", "has never ticked")}
+
+    own(story, AIRFLOW_VAR_MAXY_REALTIME=json.dumps(settings))
+
+
+def test_a_loop_of_ones_own_that_is_not_there_hides_no_other(own: Any) -> None:
+    async def story(running: Site) -> None:
+        names = [loop["name"] for loop in (await running.ask("health"))["loops"]]
+        assert sorted(names) == sorted(LIVE_LOOPS)
+
+    own(story, AIRFLOW_VAR_MAXY_REALTIME=json.dumps({"own_loops": {"orders": "no_such_module.Orders"}}))
 
 
 @pytest.fixture
