@@ -11,13 +11,13 @@ class _GivenTwiceError(ValueError):
 
 
 def read_json_object(text: str, *, where: str) -> dict[str, Any]:
-    """Return what a JSON object holds; of nothing but blanks, an empty one.
+    """Return what a JSON object holds.
 
     :param where: what the text is called, for errors.
     :raises ValueError: naming the place, if the text is none, or a name stands in one object twice.
     """
     try:
-        given = json.loads(text.strip() or "{}", object_pairs_hook=lambda pairs: _object(pairs, where))
+        given = json.loads(text, object_pairs_hook=lambda pairs: _object(pairs, where))
     except _GivenTwiceError:
         raise
     except (ValueError, RecursionError) as error:

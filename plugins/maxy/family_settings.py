@@ -34,7 +34,7 @@ def parse_settings(model: type[Model], text: str, *, where: str) -> Model:
     :param where: what the text is called, for errors.
     :raises ValueError: naming every setting that is wrong.
     """
-    given = read_json_object(text, where=where)
+    given = read_json_object(text.strip() or "{}", where=where)
     try:
         return model.model_validate(given)
     except ValidationError as error:

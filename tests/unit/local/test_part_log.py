@@ -120,7 +120,7 @@ def test_the_pump_outlives_the_signals_that_end_a_part(log: PartLog) -> None:
     writer.send_signal(signal.SIGTERM)
     writer.wait()
 
-    assert log.wait_until_written(10)
+    assert log.wait_until_written(60)
     assert tail_of(log.path, 5) == ["ready"]
 
 
