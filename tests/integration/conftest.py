@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     # A zone that is nobody's statistics zone, and not a whole number of hours off, so that nothing is right by luck.
     with running_server(tmp_path_factory.mktemp("clickhouse"), timezone="Asia/Kolkata") as server:
+        # A server's log tables are there from the first flush on, and the health page reads one of them.
+        server.query("SELECT 1")
+        server.query("SYSTEM FLUSH LOGS")
         yield server
 
 

@@ -258,8 +258,6 @@ def own(
     clickhouse_server: Server, valkey_server: ValkeyServer, client: Client, login: Login, monkeypatch: Any
 ) -> Callable[..., None]:
     """Tell a story with an application that finds its connections and settings as in production."""
-    # The health page reads a table that is there from the first flush on.
-    client.command("SYSTEM FLUSH LOGS")
     environment = package_environment(clickhouse_server, valkey_port=valkey_server.port, database=DATABASE)
     for name, value in {**environment, "CLICKHOUSE_PORT": str(clickhouse_server.http_port)}.items():
         monkeypatch.setenv(name, value)
