@@ -27,6 +27,7 @@ from local.settings import read_settings
 from local.stack import PartStatus, Progress, Stack, StackError
 from local.statistics.feed_part import Feed
 from scripts.backfill import ApiError
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -114,7 +115,9 @@ def test_a_port_that_a_lost_process_holds_is_not_put_down_to_another_program(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
-        settings = read_settings(tmp_path, {"VALKEY_PORT": port})
+        # Not the usual ones for the rest: another test's stack may have these.
+        others = zip(("CLICKHOUSE_PORT", "CLICKHOUSE_NATIVE_PORT", "AIRFLOW_PORT"), free_ports(3), strict=True)
+        settings = read_settings(tmp_path, {"VALKEY_PORT": port, **{name: str(other) for name, other in others}})
         with pytest.raises(StackError, match=f"no pid file knows them.*kill {lost.pid}"):
             Stack(settings, Progress(lambda line: None)).up()
         lost.kill()
