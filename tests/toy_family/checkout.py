@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -40,20 +39,13 @@ EDITS = (
 )
 
 
+# What .gitignore names, and git itself.
+_LEFT_BEHIND = (".git", ".venv", ".local", ".env", ".artefacts", ".hypothesis", ".*_cache", "__pycache__", "*.pyc")
+
+
 def make_checkout(folder: Path) -> None:
-    """Copy what git knows and what is new, and add the family."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        # One that was removed a moment ago is listed still.
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    """Copy the repository, whether or not git knows it, and add the family."""
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*_LEFT_BEHIND), dirs_exist_ok=True)
     shutil.copytree(TREE, folder, dirs_exist_ok=True)
     for edit in EDITS:
         _apply(edit, folder / edit.file)
