@@ -24,14 +24,15 @@ from local.statistics.sample_data.bulk import insert_arrivals
 from maxy.clickhouse.client import ClickHouseAddress, ClickHouseReader
 from maxy.clock import to_ms
 from maxy.loops.loop import Loop, LoopEnvironment, Tick, loop_key
-from maxy.loops.options import LoopSettings
-from maxy.loops.registry import loop_class
+from maxy.loops.registry import loop_class, loop_settings
 from maxy.loops.status import LoopStatus, StatusWriter
 from maxy.statistics.live_loops import LIVE_LOOPS
 from maxy.valkey.lease import Lease
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from maxy.loops.options import LoopSettings
 
 PREFIX = "stats:realtime"
 FAST = ("log_meter", "loading_time", "response_time")
@@ -106,7 +107,7 @@ def statement_settings(settings: LoopSettings) -> dict[str, Any]:
 async def live_loop(name: str, ports: Ports, *, lease_ttl: timedelta) -> AsyncIterator[Loop]:
     """Make a loop with clients of its own, as its trigger does."""
     found = loop_class(LIVE_LOOPS[name])
-    settings = LoopSettings.from_json({}, options=found.options, period_seconds=found.period_seconds, where=name)
+    settings = loop_settings(found, {}, where=name)
     http = ports.http
     address = ClickHouseAddress(http["host"], http["port"], http["username"], http["database"], http["password"])
     async with contextlib.AsyncExitStack() as clients:

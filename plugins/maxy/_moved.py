@@ -1,10 +1,22 @@
-"""Modules that have moved, for one release: the former name still works, and says where the new one is."""
+"""Names that have moved, for one release: the former name still works, and says where the new one is."""
 
 from __future__ import annotations
 
 import sys
 import warnings
 from importlib import import_module
+
+
+def warn_renamed(name: str, new: str, *, stacklevel: int) -> None:
+    """Warn of a former name.
+
+    :param stacklevel: as of ``warnings.warn``, counted from the caller.
+    """
+    warnings.warn(
+        f"{name} has become {new}; the former name goes with the next release",
+        DeprecationWarning,
+        stacklevel=stacklevel + 1,
+    )
 
 
 def warn_moved(module: str, new: str) -> None:
@@ -15,8 +27,6 @@ def warn_moved(module: str, new: str) -> None:
     :param module: the former name, of the module that calls this.
     :param new: the name that it has now.
     """
-    # This function, the module, and four frames of the import system, which warnings leave out by themselves.
-    warnings.warn(
-        f"{module} has become {new}; the former name goes with the next release", DeprecationWarning, stacklevel=3
-    )
+    # Above this function stand the module and the import system, whose frames warnings leave out by themselves.
+    warn_renamed(module, new, stacklevel=3)
     sys.modules[module] = import_module(new)

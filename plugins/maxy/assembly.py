@@ -21,17 +21,18 @@ def live_loops() -> Iterator[tuple[Family, EnabledLoop | RefusedLoop]]:
     :raises ValueError: naming the setting that is wrong where it is not one loop's, or a name that two families have
         for a loop.
     """
-    every = [(family, loops, loops.enabled()) for family, loops in families_with_loops()]
-    names = [name for _, _, enabled in every for name in enabled]
+    every = [(family, loops, loops.read_settings()) for family, loops in families_with_loops()]
+    names = [name for _, loops, settings in every for name in settings.names(loops.classes)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"live loops: two families have a loop called {', '.join(twice)}")
-    for family, loops, enabled in every:
+    for family, loops, settings in every:
+        own = settings.names(loops.classes)
         refused: list[RefusedLoop] = []
         running = enabled_loops(
-            loops.read_settings(),
+            settings,
             loops.classes,
             loops.read_shared_options(),
-            others=[name for name in names if name not in enabled],
+            others=[name for name in names if name not in own],
             refuse=refused.append,
         )
         yield from ((family, loop) for loop in running)

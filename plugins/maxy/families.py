@@ -43,9 +43,10 @@ def loops_to_watch(watch: str) -> list[str]:
     :param watch: its own name.
     :raises ValueError: naming the setting that is wrong.
     """
-    others = [name for _, loops in families_with_loops() for name in loops.enabled() if name != watch]
-    for _, loops in families_with_loops():
-        settings = loops.read_settings()
-        if watch in settings.names(loops.classes):
+    read = [(loops.read_settings(), loops.classes) for _, loops in families_with_loops()]
+    every = [(settings, name) for settings, classes in read for name in settings.names(classes)]
+    others = [name for _, name in every if name != watch]
+    for settings, name in every:
+        if name == watch:
             return watched_loops(settings.loops.get(watch, {}), others, where=f"{settings.where}.loops.{watch}")
     return others

@@ -24,13 +24,6 @@ class LiveLoops:
     read_settings: Callable[[], RealtimeSettings]
     read_shared_options: Callable[[], Mapping[str, Any]] = field(default=dict)
 
-    def enabled(self) -> Mapping[str, str]:
-        """Return the loops that are to run: import path of the class by name. No class is imported.
-
-        :raises ValueError: naming the setting that is wrong.
-        """
-        return self.read_settings().names(self.classes)
-
 
 @dataclass(frozen=True)
 class Family:

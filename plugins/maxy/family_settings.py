@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maxy._json_object import read_json_object
+from maxy.text import shown_value
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
-
-_LONGEST_VALUE = 200
 
 
 class FamilySettings(BaseModel):
@@ -46,10 +45,8 @@ def _words(problem: ErrorDetails, where: str, model: type[FamilySettings]) -> st
     name = ".".join(map(str, problem["loc"]))
     if problem["type"] == "extra_forbidden":
         return f"{where}: there is no setting {name}; there are {', '.join(sorted(model.model_fields))}"
-    shown = repr(problem["input"])
-    shown = shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}…"
     message = problem["msg"]
-    return f"{where}.{name}: {shown}: {message[:1].lower()}{message[1:]}"
+    return f"{where}.{name}: {shown_value(problem['input'])}: {message[:1].lower()}{message[1:]}"
 
 
 def settings_table(model: type[FamilySettings]) -> str:

@@ -7,12 +7,13 @@ Airflow variables are named ``maxy_<setting>``; as everywhere in Airflow, the en
 from __future__ import annotations
 
 import os
-import warnings
 from importlib import import_module
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow.sdk import Variable
+
+from maxy._moved import warn_renamed
 
 DEFAULT_TIMEZONE = "UTC"
 DEFAULT_VALKEY_PREFIX = "stats:realtime"
@@ -46,9 +47,5 @@ def __getattr__(name: str) -> Any:
     if name not in _MOVED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     new = "maxy.statistics.settings"
-    warnings.warn(
-        f"{__name__}.{name} has become {new}.{name}; the former name goes with the next release",
-        DeprecationWarning,
-        stacklevel=2,
-    )
+    warn_renamed(f"{__name__}.{name}", f"{new}.{name}", stacklevel=2)
     return getattr(import_module(new), name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+_LONGEST_VALUE = 200
+
 
 def escaped(value: str) -> str:
     """Percent-encode ``%`` and ``:``, so that a value cannot be taken for two parts of a key.
@@ -31,3 +33,9 @@ def one_line(text: str) -> str:
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
+
+
+def shown_value(value: object) -> str:
+    """Write a value that somebody has set, as an error shows it: as Python does, and no longer than 200 characters."""
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}…"

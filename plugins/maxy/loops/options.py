@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from maxy._json_object import read_json_object
+from maxy.text import shown_value
 from maxy.valkey.lease_bounds import LONGEST_LEASE_SECONDS
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ _LARGEST_NUMBER = 10**9
 _LARGEST_UINT64 = 2**64 - 1
 # They are sent with each statement, as one parameter of 128 KiB at the most.
 _MOST_NUMBERS = 1000
-_LONGEST_VALUE = 200
 
 
 @dataclass(frozen=True)
@@ -309,9 +309,7 @@ def _checked(value: Any, option: Option, where: str) -> Any:
             raise ValueError("a number")
         return option.check(value)
     except ValueError as error:
-        shown = repr(value)
-        shown = shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}…"
-        raise ValueError(f"{where}: {shown} is not {error}") from None
+        raise ValueError(f"{where}: {shown_value(value)} is not {error}") from None
 
 
 def _class_paths(value: Any) -> dict[str, str]:

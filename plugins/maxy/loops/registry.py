@@ -39,6 +39,17 @@ def loop_class(path: str) -> type[Loop]:
     return found
 
 
+def loop_settings(found: type[Loop], given: Mapping[str, Any], *, where: str) -> LoopSettings:
+    """Check what was set for a loop, and fill in the defaults of its class.
+
+    :param where: the settings' place, for errors.
+    :raises ValueError: naming the setting that is wrong.
+    """
+    return LoopSettings.from_json(
+        given, options=found.options, period_seconds=found.period_seconds, where=where, rules=found.rules
+    )
+
+
 @dataclass(frozen=True)
 class EnabledLoop:
     """A loop that is to run.
@@ -83,9 +94,7 @@ class RefusedLoop:
             found = loop_class(self.path)
         except ValueError:
             return None
-        settings = LoopSettings.from_json(
-            {}, options=found.options, period_seconds=found.period_seconds, where=self.name, rules=found.rules
-        )
+        settings = loop_settings(found, {}, where=self.name)
         return EnabledLoop(self.name, self.path, self.description, settings, self.duration)
 
 
@@ -112,7 +121,7 @@ def enabled_loops(
         rest = [*(other for other in enabled if other != name), *others]
         try:
             found = _loop_class(name, path, realtime)
-            settings = _loop_settings(found, realtime, shared_options or {}, rest)
+            settings = _enabled_settings(found, realtime, shared_options or {}, rest)
         except ValueError as error:
             if refuse is None:
                 raise
@@ -121,7 +130,7 @@ def enabled_loops(
             yield EnabledLoop(name, path, inspect.cleandoc(found.__doc__ or ""), settings, duration)
 
 
-def _loop_settings(
+def _enabled_settings(
     found: type[Loop], realtime: RealtimeSettings, shared: Mapping[str, Any], others: Sequence[str]
 ) -> LoopSettings:
     where = f"{realtime.where}.loops.{found.name}"
@@ -132,13 +141,7 @@ def _loop_settings(
             f"{where}.{own[0]}: this is no setting of one loop; the variable maxy_{own[0]} sets it for all"
         )
     given |= {option: value for option, value in shared.items() if option in found.options}
-    settings = LoopSettings.from_json(
-        found.complete_settings(given, others=others, where=where),
-        options=found.options,
-        period_seconds=found.period_seconds,
-        where=where,
-        rules=found.rules,
-    )
+    settings = loop_settings(found, found.complete_settings(given, others=others, where=where), where=where)
     if realtime.deadline_minutes * 60 < 2 * settings.period_seconds:
         raise ValueError(
             f"{realtime.where}.deadline_minutes ({realtime.deadline_minutes:g}) and {where}.period_seconds"

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from maxy.clickhouse.client import ClickHouseAddress, ClickHouseReader
 from maxy.loops.hash_loop import HashLoop
 from maxy.loops.loop import Loop, LoopEnvironment, Tick, TickResult, is_loop_key, loop_key
-from maxy.loops.options import LoopSettings
+from maxy.loops.registry import loop_settings
 from maxy.loops.runner import LoopRunner
 from maxy.loops.thread_use import SYSTEM_STOPWATCH, StepTimer
 from maxy.testing.clock import FakeClock
@@ -146,13 +146,7 @@ async def running_loop(
     :param prefix: of every key; what is written stays. The other parameters are those of :func:`run_loop`.
     :raises RuntimeError: if another copy holds the lease.
     """
-    checked = LoopSettings.from_json(
-        settings,
-        options=loop_class.options,
-        period_seconds=loop_class.period_seconds,
-        where=loop_class.name,
-        rules=loop_class.rules,
-    )
+    checked = loop_settings(loop_class, settings, where=loop_class.name)
     reader = ClickHouseReader(_clickhouse_address(clickhouse), name=loop_class.name)
     client = _valkey_client(valkey)
     lease = Lease(client, f"{loop_key(prefix, loop_class.name)}:lease", ttl=_LEASE)

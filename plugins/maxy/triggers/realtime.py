@@ -19,8 +19,7 @@ from maxy.families import loops_to_watch
 from maxy.hooks.asynchronous import clickhouse_address, valkey_client
 from maxy.hooks.environment import CLICKHOUSE_HTTP_CONN_ID, VALKEY_CONN_ID
 from maxy.loops.loop import LoopEnvironment, loop_key
-from maxy.loops.options import LoopSettings
-from maxy.loops.registry import loop_class
+from maxy.loops.registry import loop_class, loop_settings
 from maxy.loops.runner import LoopRunner
 from maxy.loops.thread_use import SYSTEM_STOPWATCH, StepTimer
 from maxy.triggers.announcer import AirflowAnnouncer
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from maxy.loops.loop import Loop
+    from maxy.loops.options import LoopSettings
 
 STATUS_DEADLINE = "deadline"
 
@@ -92,13 +92,7 @@ class RealtimeLoopTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Tick until the deadline."""
         found = loop_class(self.loop)
-        settings = LoopSettings.from_json(
-            self.settings,
-            options=found.options,
-            period_seconds=found.period_seconds,
-            where=found.name,
-            rules=found.rules,
-        )
+        settings = loop_settings(found, self.settings, where=found.name)
         address = await clickhouse_address(self.clickhouse_conn_id)
         announcer = AirflowAnnouncer()
         async with AsyncExitStack() as clients:

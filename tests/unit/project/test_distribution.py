@@ -12,7 +12,7 @@ from hatchling.builders.wheel import WheelBuilder
 
 from maxy import __version__
 from tests.conftest import ROOT
-from tests.unit.project.test_layers import FLOORS, KNOWS_AIRFLOW, is_below, modules
+from tests.unit.project.test_layers import KNOWS_AIRFLOW, imported_by_module, is_below, modules, reachable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,12 +74,12 @@ def test_it_holds_the_package_and_its_files_and_nothing_else(installed: Path) ->
 
 
 def test_its_plain_parts_work_without_airflow(installed: Path) -> None:
+    following = imported_by_module()
     plain = [
         f"maxy.{name}"
         for name, _ in modules()
-        if not is_below(name, KNOWS_AIRFLOW) and is_below(name, [place for floor in FLOORS for place in floor])
+        if not any(is_below(one, KNOWS_AIRFLOW) for one in (name, *reachable(name, following)))
     ]
-    plain = [name for name in plain if name not in knowing_airflow()]
     assert {"maxy.clock", "maxy.clickhouse.client", "maxy.valkey.hashes", "maxy.loops.runner"} <= set(plain)
     answer = subprocess.run(
         [sys.executable, "-I", "-c", _IMPORT_WITHOUT_AIRFLOW, str(installed), *plain], capture_output=True, text=True
@@ -88,15 +88,3 @@ def test_its_plain_parts_work_without_airflow(installed: Path) -> None:
     place, statement = answer.stdout.splitlines()
     assert place == str(installed / "maxy" / "__init__.py")
     assert statement.strip()
-
-
-def knowing_airflow() -> set[str]:
-    """Return what imports a module that knows Airflow."""
-    from tests.unit.project.test_layers import inner_imports, reachable
-
-    following: dict[str, set[str]] = {}
-    for one in inner_imports():
-        following.setdefault(one.module, set()).add(one.imported)
-    return {
-        f"maxy.{name}" for name in following if any(is_below(far, KNOWS_AIRFLOW) for far in reachable(name, following))
-    }

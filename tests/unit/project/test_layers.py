@@ -106,6 +106,14 @@ def inner_imports() -> list[Import]:
     return sorted(one for one in found if one.imported in names and one.module != one.imported)
 
 
+def imported_by_module() -> dict[str, set[str]]:
+    """Return what each module of the package imports of it."""
+    following: dict[str, set[str]] = {}
+    for one in inner_imports():
+        following.setdefault(one.module, set()).add(one.imported)
+    return following
+
+
 def floor(name: str) -> int:
     """Return how high a module stands.
 
@@ -164,9 +172,7 @@ def test_the_package_stands_without(outside: str) -> None:
 
 
 def test_no_module_leads_back_to_itself() -> None:
-    following: dict[str, set[str]] = {}
-    for one in inner_imports():
-        following.setdefault(one.module, set()).add(one.imported)
+    following = imported_by_module()
     circles = [name for name in following if name in reachable(name, following)]
     assert circles == []
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from maxy.loops.health import HealthLimits
-from maxy.loops.options import LoopSettings
-from maxy.loops.registry import enabled_loops
+from maxy.loops.registry import enabled_loops, loop_settings
 from maxy.loops.watch import Watch
 from maxy.settings import statistics_timezone, valkey_prefix
 from maxy.statistics.live.device import Device
@@ -80,7 +79,7 @@ def read_page_settings() -> PageSettings:
     watch = next((loop.settings for loop in loops if loop.name == Watch.name), None)
     if watch is None:
         # The watch is switched off; its defaults still tell what is trouble.
-        watch = LoopSettings.from_json({}, options=Watch.options, period_seconds=Watch.period_seconds, where="watch")
+        watch = loop_settings(Watch, {}, where="watch")
     return PageSettings(
         timezone=statistics_timezone(),
         prefix=valkey_prefix(),
