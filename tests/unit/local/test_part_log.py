@@ -111,14 +111,17 @@ def test_what_a_killed_part_and_its_child_wrote_is_there_and_the_next_one_adds_t
 
 def test_the_pump_outlives_the_signals_that_end_a_part(log: PartLog) -> None:
     writer = start(log, "import time; print('ready', flush=True); time.sleep(600)")
-    while tail_of(log.path, 1) != ["ready"]:
-        assert writer.poll() is None
-    (pump,) = [child for child in psutil.Process().children() if any("log_pump" in word for word in child.cmdline())]
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        pump.send_signal(number)
-    assert pump.is_running()
-    writer.send_signal(signal.SIGTERM)
-    writer.wait()
+    try:
+        while tail_of(log.path, 1) != ["ready"]:
+            assert writer.poll() is None
+        # The pumps of other tests' logs may be about to end.
+        (pump,) = [child for child in psutil.Process().children() if str(log.path) in child.cmdline()]
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            pump.send_signal(number)
+        assert pump.is_running()
+    finally:
+        writer.send_signal(signal.SIGTERM)
+        writer.wait()
 
     assert log.wait_until_written(60)
     assert tail_of(log.path, 5) == ["ready"]
