@@ -105,29 +105,29 @@ typecheck: install
 
 # Each measures two ways side by side in one run; nothing of it is part of the tests.
 bench-cardinality: install
-	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.cardinality $(ARGS)
+	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.statistics.cardinality $(ARGS)
 
 bench-daily: install
-	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.daily $(ARGS)
+	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.statistics.daily $(ARGS)
 
 bench-backfill: install
-	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.backfill $(if $(DAYS),--days $(DAYS)) $(ARGS)
+	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.statistics.backfill $(if $(DAYS),--days $(DAYS)) $(ARGS)
 
 bench-realtime: install
-	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.realtime $(ARGS)
+	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.statistics.realtime $(ARGS)
 
 bench-clickhouse: install
 	@PYTHONPATH=$(EMBEDDED)/benchmarks $(BIN)/python -m clickhouse_benchmarks $(ARGS)
 
 bench-pages: install
-	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.pages $(ARGS)
+	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.statistics.pages $(ARGS)
 
 bench-operators: install
-	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.operators $(ARGS)
+	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.statistics.operators $(ARGS)
 
 # Traffic, random kills and stalls of every part, and exact figures in the end; leaves nothing behind.
 soak: install
-	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.soak $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+	@PYTHONPATH=.:plugins $(BIN)/python -m benchmarks.statistics.soak $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 # The embedded ClickHouse alone: rounds of kill -9 under writers, then a minute of 24 clients.
 soak-clickhouse: install

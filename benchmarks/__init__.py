@@ -1,4 +1,4 @@
-"""Benchmarks: `make bench-daily`, `make bench-backfill`. Never part of the tests."""
+"""Benchmarks of each family, `make bench-*`. Never part of the tests."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import clickhouse_connect
 import redis
 
-from benchmarks.daily import DATABASE, servers
+from benchmarks.statistics.daily import DATABASE, servers
 from maxy.statistics.live.device import Device
 from maxy.statistics.live.loading_time import LoadingTime
 from maxy.statistics.live.log_meter import LogMeter

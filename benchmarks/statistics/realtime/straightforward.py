@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import clickhouse_connect
 import redis
 
-from benchmarks.realtime_measure import Cost, Meter, Ports, wait_until_merged
+from benchmarks.statistics.realtime.measure import Cost, Meter, Ports, wait_until_merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,7 @@
 """What open live pages cost: CPU time of Airflow's API server, and reads from Valkey, for none, one and fifty of them.
 
 Starts a stack of its own on free ports, with live traffic and ticking loops, and opens the pages' streams as browsers
-do. It is removed afterwards. Before that, what the charts cost a browser (benchmarks.charts).
+do. It is removed afterwards. Before that, what the charts cost a browser (benchmarks.statistics.charts).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import aiohttp
 import psutil
 import redis
 
-from benchmarks import charts
+from benchmarks.statistics import charts
 from local.settings import VIEWER_USER
 from tests.e2e.conftest import RunningStack, own_environment
 from tests.e2e.live import Feed, Live

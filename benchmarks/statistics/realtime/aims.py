@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.realtime_freshness import percentile
-from benchmarks.realtime_loops import FAST, NAMES, SLOW, five_seconds
-from benchmarks.realtime_measure import Cost
+from benchmarks.statistics.realtime.freshness import percentile
+from benchmarks.statistics.realtime.loops import FAST, NAMES, SLOW, five_seconds
+from benchmarks.statistics.realtime.measure import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from benchmarks.realtime_loops import SegmentResult
+    from benchmarks.statistics.realtime.loops import SegmentResult
 
 _CORE_SHARE, _MEMORY_MB, _TICK_SECONDS, _FRESHNESS_SLACK = 0.05, 200, 1.0, 1.0
 # "Nearly": what the machine's drift makes of equal costs, and some milliseconds.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import clickhouse_connect
 import redis
 
-from benchmarks.realtime_loops import NAMES, PREFIX, live_loop, write_logs_nowhere
+from benchmarks.statistics.realtime.loops import NAMES, PREFIX, live_loop, write_logs_nowhere
 from local.statistics.sample_data.bulk import insert_arrivals
 from maxy.clock import SystemClock
 from maxy.loops.loop import loop_key
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-    from benchmarks.realtime_measure import Ports
+    from benchmarks.statistics.realtime.measure import Ports
 
 _PROBES_PER_SECOND = 4
 _POLL_SECONDS = 0.02

@@ -19,7 +19,15 @@ import clickhouse_connect
 import redis
 from redis.asyncio import Redis
 
-from benchmarks.realtime_measure import Cost, Meter, Ports, aftermath, cpu_seconds, memory_mb, wait_until_merged
+from benchmarks.statistics.realtime.measure import (
+    Cost,
+    Meter,
+    Ports,
+    aftermath,
+    cpu_seconds,
+    memory_mb,
+    wait_until_merged,
+)
 from local.statistics.sample_data.bulk import insert_arrivals
 from maxy.clickhouse.client import ClickHouseAddress, ClickHouseReader
 from maxy.clock import to_ms

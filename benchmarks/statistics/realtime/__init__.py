@@ -1,0 +1,1 @@
+"""What a tick of each live loop costs."""
