@@ -129,7 +129,7 @@ with DAG(
     )
     rollup = ClickHouseReplacePartitionOperator(
         task_id="rollup",
-        sql="device_statistic/rollup.sql",
+        sql="statistics/device_statistic/rollup.sql",
         parameters={
             "stat_date": STAT_DATE,
             "day_start": UTC_INSTANT % "start",
@@ -141,7 +141,7 @@ with DAG(
         # A package that was there on earlier days only has a row (its mau), but does not make the day one with data.
         source_rows=f"countIf({OF_A_DAY} AND (dau > 0 OR pv > 0))",
         allow_empty="{{ params.allow_empty }}",
-        left_out="device_statistic/left_out.sql",
+        left_out="statistics/device_statistic/left_out.sql",
         row_checks=ROW_CHECKS,
         checks={"one_row_per_key": ONE_ROW_PER_KEY},
         report_table="maxy_partition_report",
@@ -169,7 +169,7 @@ with DAG(
     )
     cache = ClickHouseToValkeyHashOperator(
         task_id="cache",
-        sql="device_statistic/cache.sql",
+        sql="statistics/device_statistic/cache.sql",
         parameters={"stat_date": STAT_DATE},
         key_prefix="{{ macros.maxy.valkey_prefix() }}:",
         key_template="daily:{stat_date}:{package_nm}:{server_type}:{os_type}",

@@ -25,7 +25,7 @@ import json, sys
 from airflow.dag_processing.dagbag import DagBag
 bag = DagBag(dag_folder=sys.argv[1])
 loader = bag.dags["device_statistic_daily"].get_template_env().loader
-sql = {name: loader.get_source(None, f"device_statistic/{name}.sql")[0] for name in ("rollup", "cache")}
+sql = {name: loader.get_source(None, f"statistics/device_statistic/{name}.sql")[0] for name in ("rollup", "cache")}
 print(json.dumps({"dags": sorted(bag.dags), "errors": bag.import_errors, "sql": sql}))
 """
 
@@ -58,7 +58,7 @@ def copy(home: Path, *folders: str) -> None:
 
 
 def expected_sql() -> dict[str, str]:
-    folder = ROOT / "include" / "sql" / "device_statistic"
+    folder = ROOT / "include" / "sql" / "statistics" / "device_statistic"
     return {name: (folder / f"{name}.sql").read_text(encoding="utf-8") for name in ("rollup", "cache")}
 
 

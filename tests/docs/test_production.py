@@ -47,7 +47,8 @@ def test_the_archive_for_homes_that_take_only_plugins_has_the_sql(tmp_path: Path
     follow(block, tmp_path)
     with zipfile.ZipFile(tmp_path / "build" / "plugins.zip") as archive:
         names = set(archive.namelist())
-    assert {"maxy_plugin.py", ".airflowignore", "maxy/paths.py", "include/sql/device_statistic/rollup.sql"} <= names
+    rollup = "include/sql/statistics/device_statistic/rollup.sql"
+    assert {"maxy_plugin.py", ".airflowignore", "maxy/paths.py", rollup} <= names
     assert not [name for name in names if "__pycache__" in name]
 
 

@@ -19,7 +19,7 @@ _LINE_COMMENTS = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 def read_statement(name: str, *, directory: Path | None = None, **structure: Any) -> str:
     """Return one statement of a file, without the lines that are comments.
 
-    :param name: the file below ``directory``, e.g. ``realtime/log_meter.sql``.
+    :param name: the file below ``directory``, e.g. ``statistics/live/log_meter.sql``.
     :param directory: where the files are; the package's own unless given.
     :param structure: for Jinja: which parts the statement has, never a value of the data.
     :raises jinja2.TemplateError: for a file that is not there or names something that is not given.

@@ -222,7 +222,7 @@ def _task_try(context: Context) -> str:
     """Name DAG, task, run and try, so that a query in ClickHouse's log leads to its task's log.
 
     ``/`` follows the task, since ids of DAGs and tasks may hold a dot (a task in a group does) and never a slash; what
-    the Health page makes of it is in ``ui/queries.sql``.
+    the Health page makes of it is in ``web/queries.sql``.
     """
     ti = context["ti"]
     # A task that is not mapped has the index -1, and None in some of Airflow's ways to make a context.

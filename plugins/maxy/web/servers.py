@@ -51,7 +51,7 @@ async def ask_clickhouse(clients: Clients, *, table: str) -> tuple[ClickHouseSer
     """
     try:
         asked_at = clients.clock.now()
-        result = await clients.select("ui/server.sql", {"table": table})
+        result = await clients.select("web/server.sql", {"table": table})
         answered_at = clients.clock.now()
     except SourceUnavailable as error:
         return ClickHouseServer(is_reachable=False, error=str(error)), []
@@ -77,7 +77,7 @@ async def ask_clickhouse(clients: Clients, *, table: str) -> tuple[ClickHouseSer
 
 async def _disks(clients: Clients) -> list[Disk]:
     try:
-        result = await clients.select("ui/disks.sql", {})
+        result = await clients.select("web/disks.sql", {})
     except SourceUnavailable:
         # An account that may not see them: then it is not known.
         return []
@@ -88,7 +88,7 @@ async def _disks(clients: Clients) -> list[Disk]:
 async def ask_queries(clients: Clients) -> Queries:
     """Return what the statements of the last hour have cost, the dearest first."""
     try:
-        result = await clients.select("ui/queries.sql", {"seconds": _QUERIES_SECONDS, "most": _MOST_QUERIES})
+        result = await clients.select("web/queries.sql", {"seconds": _QUERIES_SECONDS, "most": _MOST_QUERIES})
     except SourceUnavailable as error:
         return Queries(rows=None, error=str(error))
     names = list(QueryCost.model_fields)

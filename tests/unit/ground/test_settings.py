@@ -25,4 +25,4 @@ def test_prefix_is_the_environments_or_the_default(monkeypatch: pytest.MonkeyPat
 
 
 def test_sql_files_are_where_the_dags_look() -> None:
-    assert (SQL_DIRECTORY / "device_statistic" / "rollup.sql").is_file()
+    assert (SQL_DIRECTORY / "statistics" / "device_statistic" / "rollup.sql").is_file()

@@ -34,7 +34,7 @@ for name in names:
 import maxy
 from maxy.clickhouse.sql_files import read_statement
 print(maxy.__file__)
-print(read_statement("ui/disks.sql")[:6])
+print(read_statement("web/disks.sql")[:6])
 """
 
 

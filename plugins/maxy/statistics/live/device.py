@@ -46,7 +46,7 @@ class Device(HashLoop):
 
     def __init__(self, environment: LoopEnvironment) -> None:
         super().__init__(environment)
-        self._statement = read_statement("realtime/device.sql", **row_structure(environment.settings))
+        self._statement = read_statement("statistics/live/device.sql", **row_structure(environment.settings))
         self._former: tuple[date, int, Columns] | None = None
 
     def reset(self) -> None:

@@ -194,7 +194,7 @@ class LogMeter(Loop):
         self._lateness_ms = int(settings["lateness_seconds"] * 1000)
         self._pruner = part_pruner(environment, "maxy_app_total_log")
         self._statement = read_statement(
-            "realtime/log_meter.sql",
+            "statistics/live/log_meter.sql",
             leave_out_log_types=settings["leave_out_log_types"],
             prune_parts=settings["prune_parts"],
             max_name_length=settings["max_name_length"],

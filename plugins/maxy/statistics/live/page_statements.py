@@ -54,15 +54,17 @@ class PageStatements:
 
     def __init__(self, clickhouse: ClickHouseReader, rules: Mapping[str, Any]) -> None:
         self._clickhouse = clickhouse
-        self._scan = read_statement("realtime/page.sql", kept=False, **rules)
-        self._figures = read_statement("realtime/page.sql", kept=True, **rules)
-        self._count = read_statement("realtime/page_count.sql", **rules)
-        self._late_starts = read_statement("realtime/page_late_starts.sql")
-        self._count_late = read_statement("realtime/page_count_late.sql", **rules)
-        self._generations = read_statement("realtime/page_generations.sql")
-        self._own_tables = read_statement("realtime/page_own_tables.sql")
-        self._former_generations = read_statement("realtime/page_former_generations.sql")
-        self._drop = {name: read_statement("realtime/page_drop_generation.sql", table=name) for name in KEPT_TABLES}
+        self._scan = read_statement("statistics/live/page.sql", kept=False, **rules)
+        self._figures = read_statement("statistics/live/page.sql", kept=True, **rules)
+        self._count = read_statement("statistics/live/page_count.sql", **rules)
+        self._late_starts = read_statement("statistics/live/page_late_starts.sql")
+        self._count_late = read_statement("statistics/live/page_count_late.sql", **rules)
+        self._generations = read_statement("statistics/live/page_generations.sql")
+        self._own_tables = read_statement("statistics/live/page_own_tables.sql")
+        self._former_generations = read_statement("statistics/live/page_former_generations.sql")
+        self._drop = {
+            name: read_statement("statistics/live/page_drop_generation.sql", table=name) for name in KEPT_TABLES
+        }
 
     async def scan(self, day: CalendarDay) -> Columns:
         """Compute the day's figures from the source alone."""

@@ -90,7 +90,7 @@ class ServiceObserver:
             _log.info("%s: %s: %s", part.__name__.strip("_"), type(error).__name__, error)
 
     async def _measure_disks(self) -> None:
-        result = await self._environment.clickhouse.select(read_statement("ui/disks.sql"))
+        result = await self._environment.clickhouse.select(read_statement("web/disks.sql"))
         columns = (result[name] for name in ("name", "free_space", "total_space"))
         for disk in (Disk(*row) for row in zip(*columns, strict=True)):
             if disk.has_size:
@@ -106,7 +106,7 @@ class ServiceObserver:
     async def _measure_clickhouse_clock(self) -> None:
         asked_at = self._clock.now()
         result = await self._environment.clickhouse.select(
-            read_statement("ui/server.sql"), {"table": "max_device_statistic"}
+            read_statement("web/server.sql"), {"table": "max_device_statistic"}
         )
         self._tell_clock("clickhouse", clock_skew(result["now_ms"][0], asked_at, self._clock.now()))
 
@@ -122,7 +122,7 @@ class ServiceObserver:
         environment = self._environment
         today = self._clock.now().astimezone(environment.timezone).date()
         result = await environment.clickhouse.select(
-            read_statement("ui/checked_days.sql"),
+            read_statement("statistics/web/checked_days.sql"),
             {"first": today - timedelta(days=CHECKED_DAYS), "last": today - timedelta(days=1), "most": CHECKED_DAYS},
         )
         rows = list(zip(*(result[name] for name in ("day", "rows", "keys")), strict=True))

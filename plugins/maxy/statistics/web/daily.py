@@ -76,7 +76,7 @@ async def _checked_days(sources: StatisticsSources, today: date) -> tuple[list[C
         "last": today - timedelta(days=1),
         "most": MOST_DAYS,
     }
-    result = await sources.select("ui/checked_days.sql", parameters)
+    result = await sources.select("statistics/web/checked_days.sql", parameters)
     rows = list(zip(*(result[name] for name in ("day", "rows", "keys", "updated_ms")), strict=True))
     expected = [day for name, *_ in rows if (today - (day := date.fromisoformat(name))).days <= cache_days]
     cached = await _cached(sources, expected)
@@ -96,7 +96,9 @@ async def _cached(sources: StatisticsSources, days: Sequence[date]) -> dict[date
 
 async def _left_out(sources: StatisticsSources, first: date, last: date) -> tuple[dict[str, list[LeftOut]], str | None]:
     try:
-        result = await sources.select("ui/left_out.sql", {"first": str(first), "last": str(last), "most": _MOST_CAUSES})
+        result = await sources.select(
+            "statistics/web/left_out.sql", {"first": str(first), "last": str(last), "most": _MOST_CAUSES}
+        )
     except SourceUnavailable as error:
         return {}, str(error)
     found: dict[str, list[LeftOut]] = {}

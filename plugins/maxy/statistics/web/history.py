@@ -62,7 +62,7 @@ async def history(sources: StatisticsSources, key: Key, first: date, last: date)
     """
     zone, today = (await sources.settings()).timezone, await sources.today()
     rows = await sources.select(
-        "ui/history.sql",
+        "statistics/web/history.sql",
         {
             "first": first - _WEEK,
             "last": last,
@@ -100,7 +100,7 @@ async def recent_keys(sources: StatisticsSources, most: int) -> list[Key]:
     """
     today = await sources.today()
     result = await sources.select(
-        "ui/keys.sql", {"first": today - timedelta(days=_KEY_DAYS), "last": today, "most": most + 1}
+        "statistics/web/keys.sql", {"first": today - timedelta(days=_KEY_DAYS), "last": today, "most": most + 1}
     )
     return _keys(result)
 
@@ -111,20 +111,24 @@ async def busiest_key(sources: StatisticsSources) -> Key | None:
     :raises maxy.web.sources.SourceUnavailable: ClickHouse or the settings cannot be asked.
     """
     today = await sources.today()
-    result = await sources.select("ui/busiest.sql", {"first": today - timedelta(days=_KEY_DAYS), "last": today})
+    result = await sources.select(
+        "statistics/web/busiest.sql", {"first": today - timedelta(days=_KEY_DAYS), "last": today}
+    )
     keys = _keys(result)
     return keys[0] if keys else None
 
 
 async def computed_days(sources: StatisticsSources, first: date, last: date) -> set[str]:
     """Return the days of a range that have rows of any key."""
-    result = await sources.select("ui/days.sql", {"first": first, "last": last, "most": (last - first).days + 1})
+    result = await sources.select(
+        "statistics/web/days.sql", {"first": first, "last": last, "most": (last - first).days + 1}
+    )
     return set(result["day"])
 
 
 async def first_computed(sources: StatisticsSources) -> date | None:
     """Return the first day that was ever computed; None where there is none."""
-    result = await sources.select("ui/first_day.sql", {})
+    result = await sources.select("statistics/web/first_day.sql", {})
     return date.fromisoformat(result["day"][0]) if result["has_days"][0] else None
 
 

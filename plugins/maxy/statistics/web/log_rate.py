@@ -115,7 +115,7 @@ async def slots_from_clickhouse(sources: StatisticsSources, pair: Pair, until: d
     until_ms = to_ms(until)
     since_ms = until_ms - slots * slot_ms
     result = await sources.select(
-        "ui/log_rate.sql",
+        "statistics/web/log_rate.sql",
         {
             "slot_ms": slot_ms,
             "since_ms": since_ms,

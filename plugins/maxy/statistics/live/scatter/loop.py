@@ -255,7 +255,7 @@ class ScatterLoop(Loop):
         if prune_parts:
             parameters |= self._pruner.parameters(from_ms(first))
         statement = read_statement(
-            f"realtime/{self.name}.sql",
+            f"statistics/live/{self.name}.sql",
             thresholds=bool(thresholds),
             only_thresholds=only_thresholds,
             known_texts=len(known_texts),

@@ -10,7 +10,7 @@
 -- What is left out is put under dates of its own (left_out_dates.sql), where the swap leaves it behind and left_out.sql counts it.
 {% import "shared/names.sql" as names %}
 {% import "shared/ranges.sql" as ranges %}
-{% import "device_statistic/left_out_dates.sql" as dates %}
+{% import "statistics/device_statistic/left_out_dates.sql" as dates %}
 {% set metric = macros.maxy.metric_ranges() %}
 {% set max_length = macros.maxy.max_name_length() %}
 {% set history_metrics = ["visit", "install", "login"] %}

@@ -1,7 +1,7 @@
 -- Purpose: the response times that came in since an instant, as the points of the live scatter.
 -- Source: maxy_app_total_log. Grain: as scatter.sql, whose blocks these are.
 -- Safe to retry: reads only; a row that is read again has the same identity.
-{% extends "realtime/scatter.sql" %}
+{% extends "statistics/live/scatter.sql" %}
 
 {% block table %}maxy_app_total_log{% endblock %}
 

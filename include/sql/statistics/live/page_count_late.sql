@@ -4,7 +4,7 @@
 --
 -- The values of page_start_tm are given, not asked for in a subquery: the two would see two states of the table, and a row that the
 -- second one alone sees would not be looked up.
-{% include "realtime/page_counted.sql" %}
+{% include "statistics/live/page_counted.sql" %}
 FROM maxy_device_page_flow AS flow
 WHERE page_start_tm_dt >= fromUnixTimestamp64Milli({day_start_ms:Int64}, 'UTC')
   AND page_start_tm_dt < fromUnixTimestamp64Milli({day_end_ms:Int64}, 'UTC')

@@ -1,7 +1,7 @@
 -- Purpose: what rollup.sql left out of the day, by cause, with the keys where most of it was.
 -- Source: the stage table of a run. Grain: one row per cause, also for those that left nothing out.
 -- Safe to retry: reads only.
-{% import "device_statistic/left_out_dates.sql" as dates %}
+{% import "statistics/device_statistic/left_out_dates.sql" as dates %}
 {% macro of_cause(cause, date, count) %}
 SELECT
     '{{ cause }}' AS cause,

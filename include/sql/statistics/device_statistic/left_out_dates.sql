@@ -1,5 +1,5 @@
 -- Purpose: the dates under which rollup.sql puts what does not belong into the day.
--- Source: none. Grain: constants, for {% raw %}{% import "device_statistic/left_out_dates.sql" as dates %}{% endraw %}.
+-- Source: none. Grain: constants, for {% raw %}{% import "statistics/device_statistic/left_out_dates.sql" as dates %}{% endraw %}.
 -- Safe to retry: expressions only.
 --
 -- The swap leaves these rows behind, and left_out.sql counts them. They are the last dates that the type has; no run computes a day
