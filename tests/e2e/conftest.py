@@ -228,7 +228,8 @@ def statsd() -> Iterator[StatsdReceiver]:
 _SETTINGS = {"MAXY_TIMEZONE": "Asia/Seoul", "MAXY_REALTIME": json.dumps(REALTIME)}
 
 
-@pytest.fixture(scope="session")
+# Of the package, not of the session: a stack that waits takes half a core, and other tests come after these.
+@pytest.fixture(scope="package")
 def stack(statsd: StatsdReceiver) -> Iterator[RunningStack]:
     """One with sample data, for tests that leave it as it is."""
     with started_stack(dags=TEST_DAGS, **_SETTINGS, **statsd.variables_of_the_page()) as running:
@@ -238,7 +239,7 @@ def stack(statsd: StatsdReceiver) -> Iterator[RunningStack]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack_to_kill() -> Iterator[RunningStack]:
     """One without data, for tests that kill or stop its parts, and bring them back."""
     with started_stack(dags=None, **_SETTINGS) as running:
