@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import httpx
-from airflow.api_fastapi.auth.managers import base_auth_manager
 from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from airflow.api_fastapi.core_api import security
+from airflow.models.revoked_token import RevokedToken
 from fastapi import FastAPI
 
 from maxy.loops.health import HealthLimits
@@ -46,7 +46,7 @@ class Login:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "not a secret, since it is in a test " * 3)
-        monkeypatch.setattr(base_auth_manager.RevokedToken, "is_revoked", staticmethod(lambda jti: False))
+        monkeypatch.setattr(RevokedToken, "is_revoked", staticmethod(lambda jti: False))
         self._manager = SimpleAuthManager()
         monkeypatch.setattr(security, "get_auth_manager", lambda: self._manager)
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ def try_all(rig: Rig) -> None:
         rig.expect(
             f"clock stepped by {step:+} s",
             "status, up, stop know all processes",
-            lambda step=step: _step(rig, step),
+            partial(_step, rig, step),
         )
     rig.expect("the same, former pid files", "they are understood", lambda: _former_files(rig))
     rig.expect("suspended, clock +1 h", "works again within 2 minutes", lambda: _suspend(rig))
@@ -35,7 +36,7 @@ def try_all(rig: Rig) -> None:
         rig.skip("a part's clock goes ahead", "no C compiler (cc) for the library that moves one")
         return
     for part, program in (("valkey", "valkey-server"), ("postgres", "postgres")):
-        rig.expect(f"{part}'s clock 7 s ahead", "status warns", lambda p=part, g=program: _offset(rig, p, g))
+        rig.expect(f"{part}'s clock 7 s ahead", "status warns", partial(_offset, rig, part, program))
 
 
 @contextmanager
@@ -75,7 +76,7 @@ def _step(rig: Rig, seconds: int) -> str:
 def _former_files(rig: Rig) -> str:
     """As the version before wrote them: a pid and the wall-clock time of the start."""
     parts = _running(rig)
-    boot_time = int(re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)[1])  # type: ignore[index]
+    (boot_time,) = map(int, re.findall(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE))
     for file in (rig.local_dir / "run").glob("*.pid"):
         record = json.loads(file.read_text())
         started = boot_time + record["start"] / os.sysconf("SC_CLK_TCK")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from local.statistics.sample_data.generator import SampleData, page_flow_rows
@@ -20,7 +21,7 @@ def try_all(rig: Rig) -> None:
     rig.expect("run + run", "each row once, both end with 0", lambda: _run_twice(rig))
     rig.expect("backfill + backfill", "both end with 0", lambda: _backfill_twice(rig))
     for command in ("status", "report", "logs"):
-        rig.expect(f"{command} + {command}", "both end with 0", lambda c=command: _both_succeed(rig, (c,), (c,)))
+        rig.expect(f"{command} + {command}", "both end with 0", partial(_both_succeed, rig, (command,), (command,)))
     rig.expect("down + down", "both end with 0, nothing runs", lambda: _down_twice(rig))
     rig.expect("up + up", "both end with 0, one stack", lambda: _both_succeed(rig, ("up",), ("up",)))
     rig.expect("down during a backfill", "the stack stops, backfill says why it ends", lambda: _down_in_backfill(rig))

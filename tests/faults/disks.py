@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psycopg2
@@ -32,7 +33,7 @@ def try_all(rig: Rig) -> None:
         rig.expect(
             f"{name}'s disk full, then freed",
             "status and up name it in a line; all works after",
-            lambda name=name, write=write: _fill(rig, name, folders[name], write),
+            partial(_fill, rig, name, folders[name], write),
         )
     rig.expect("power cut", "up brings all back with its data", lambda: _cut_power(rig))
     rig.run("down").must_succeed()

@@ -119,7 +119,8 @@ class Rig:
         )
 
     def finish(self, process: subprocess.Popen[str]) -> Result:
-        command = " ".join(map(str, process.args[process.args.index("local") + 1 :]))  # type: ignore[union-attr, index]
+        assert isinstance(process.args, list), "made by start()"
+        command = " ".join(map(str, process.args[process.args.index("local") + 1 :]))
         try:
             text, _ = process.communicate(timeout=LONGEST_COMMAND)
         except subprocess.TimeoutExpired:
