@@ -158,7 +158,7 @@ class Scene:
         return status
 
 
-def fail(error: Exception) -> None:
+def fail(error: BaseException) -> None:
     raise error
 
 

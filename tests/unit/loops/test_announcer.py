@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from airflow.sdk import BaseNotifier
 from airflow.sdk.observability import stats
+from airflow.sdk.observability.metrics import stats_utils
 
 from maxy.loops.status import LoopStatus
 from maxy.triggers import announcer as module
@@ -47,8 +48,8 @@ class Backend:
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     made = Backend()
-    usual = module.stats_utils.get_stats_factory()
-    monkeypatch.setattr(module.stats_utils, "get_stats_factory", lambda: lambda: made)
+    usual = stats_utils.get_stats_factory()
+    monkeypatch.setattr(stats_utils, "get_stats_factory", lambda: lambda: made)
     module._initialize.cache_clear()
     yield made
     module._initialize.cache_clear()
@@ -120,7 +121,7 @@ def test_metrics_are_set_up_once_in_the_process_that_sends_them(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    monkeypatch.setattr(module.stats, "initialize", lambda **arguments: calls.append(arguments))
+    monkeypatch.setattr(stats, "initialize", lambda **arguments: calls.append(arguments))
     for _ in range(3):
         AirflowAnnouncer().gauge("rows", 1, "page")
     (arguments,) = calls

@@ -87,7 +87,12 @@ def lines_of(
         log=LoopLog(clock.monotonic),
     )
     runner = LoopRunner(Busy(environment, work), clock=clock, deadline=START + timedelta(minutes=MINUTES))
-    caplog.handler.addFilter(lambda record: setattr(record, "at", clock.now()) or True)
+
+    def stamp(record: logging.LogRecord) -> bool:
+        vars(record)["at"] = clock.now()
+        return True
+
+    caplog.handler.addFilter(stamp)
     asyncio.run(runner.run())
     return list(caplog.records)
 

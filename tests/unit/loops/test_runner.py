@@ -181,7 +181,12 @@ def test_observer_that_fails_is_said_once_and_changes_nothing(caplog: pytest.Log
 
 def test_status_says_how_the_loop_fares() -> None:
     result = TickResult(rows=7, keys=3, left_out=2, out_of_range={"lcp": 4})
-    scene = Scene(lambda number: (scene.clock.advance(1.5 + 5 * number), result)[1], seconds=12)
+
+    def work(number: int) -> TickResult:
+        scene.clock.advance(1.5 + 5 * number)
+        return result
+
+    scene = Scene(work, seconds=12)
     scene.run()
     assert scene.lease.statuses == [
         {
@@ -260,7 +265,9 @@ def cancelled_at(scene: Scene, reached: asyncio.Event) -> None:
 
 
 @pytest.mark.parametrize("phase", [*PHASES, "standby"])
-def test_cancelled_in_any_phase_gives_the_lease_back_and_does_nothing_else(phase: str) -> None:
+def test_cancelled_in_any_phase_gives_the_lease_back_and_does_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
     reached = asyncio.Event()
 
     async def reach() -> None:
@@ -276,7 +283,7 @@ def test_cancelled_in_any_phase_gives_the_lease_back_and_does_nothing_else(phase
     scene.lease.others = phase == "standby"
     scene.lease.before = lambda name: reach() if name == phase.split()[0] else None
     if phase in ("sleep", "standby"):
-        scene.clock.sleep = lambda _: reach()
+        monkeypatch.setattr(scene.clock, "sleep", lambda _: reach())
     cancelled_at(scene, reached)
     assert scene.lease.calls[-1] == "release"
     assert scene.lease.calls.count("release") == 1

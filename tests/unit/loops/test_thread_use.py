@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import inspect
 import itertools
 import logging
 import string
@@ -240,9 +241,11 @@ def test_a_block_is_told_for_a_minute_and_then_forgotten() -> None:
 
     copies = Copies(clock, sales=once)
     copies.run(seconds=80)
-    told = [
-        (status.last_tick_at - START).total_seconds() for status in copies.statuses("sales") if status.blocked_seconds
-    ]
+    told = []
+    for status in copies.statuses("sales"):
+        if status.blocked_seconds:
+            assert status.last_tick_at is not None
+            told.append((status.last_tick_at - START).total_seconds())
     # It ended at 3.5 s.
     assert told[0] == 2
     assert 60 <= told[-1] < 64
@@ -473,7 +476,9 @@ def test_tasks_of_nobody_are_made_as_before_and_a_factory_that_was_there_is_kept
         timer = StepTimer("sales", Stopwatch(time.monotonic))
         assert await timer.start(answer(3)) == 3
         foreign = running.create_task(answer(4), name="foreign")
-        assert foreign.get_coro().__name__ == "answer"
+        coroutine = foreign.get_coro()
+        assert inspect.iscoroutine(coroutine)
+        assert coroutine.__name__ == "answer"
         assert (await foreign, foreign.get_name()) == (4, "foreign")
         installed = running.get_task_factory()
         assert await timer.start(answer(5)) == 5

@@ -161,7 +161,7 @@ def run(trigger: RealtimeLoopTrigger) -> list[Any]:
 
 
 def test_serialises_to_its_class_path_and_every_argument() -> None:
-    arguments = {
+    arguments: dict[str, Any] = {
         "loop": "maxy.statistics.live.log_meter.LogMeter",
         "deadline": "2026-11-21T13:36:14.102570+00:00",
         "settings": {"period_seconds": 5.0, "leave_out_log_types": [1, 2], "tick_limit_seconds": None},
@@ -256,7 +256,8 @@ def test_works_with_the_connections_and_settings_it_was_given(calls: Calls) -> N
     assert reader.settings["max_threads"] == 3
     assert reader.settings["max_execution_time"] == 12
     (environment,) = Beat.environments
-    assert environment.clickhouse is reader
+    used: object = environment.clickhouse
+    assert used is reader
     assert (environment.prefix, environment.timezone) == ("stats:realtime", ZoneInfo("Asia/Seoul"))
     assert (environment.settings["size"], environment.settings.period_seconds) == (4, 5.0)
     assert isinstance(environment.announcer, AirflowAnnouncer)
@@ -345,7 +346,9 @@ def test_cancelled_it_gives_back_the_lease_closes_its_clients_and_does_nothing_e
     assert calls[calls.index("cancelled") + 1 :] == ["release", "reader closed", "valkey closed"]
 
 
-def test_cancelled_between_two_ticks_it_ends_the_same_way(calls: Calls, clock: FakeClock) -> None:
+def test_cancelled_between_two_ticks_it_ends_the_same_way(
+    calls: Calls, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def cancelled() -> list[TriggerEvent]:
         waiting = asyncio.Event()
 
@@ -353,7 +356,7 @@ def test_cancelled_between_two_ticks_it_ends_the_same_way(calls: Calls, clock: F
             waiting.set()
             await asyncio.Event().wait()
 
-        clock.sleep = sleep  # type: ignore[method-assign]
+        monkeypatch.setattr(clock, "sleep", sleep)
         task = asyncio.ensure_future(events_of(trigger()))
         await waiting.wait()
         calls.append("cancelled")
