@@ -16,6 +16,8 @@ from local.stack import Progress, Stack
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from local.settings import Settings
+
 
 def is_locked(path: Path) -> bool:
     with path.open("a") as file:
@@ -99,7 +101,7 @@ def test_who_waited_for_a_removed_lock_file_holds_the_new_one(tmp_path: Path) ->
 
 
 def test_a_command_that_waited_for_clean_has_the_new_passwords(tmp_path: Path) -> None:
-    def settings() -> object:
+    def settings() -> Settings:
         return read_settings(tmp_path, {})
 
     def stack(command: str) -> Stack:

@@ -256,6 +256,7 @@ class FakeAirflow:
         *,
         query: Mapping[str, object] | None = None,
         body: Mapping[str, object] | None = None,
+        timeout: float | None = None,
     ) -> dict[str, Any]:
         match method, path.split("/")[1:]:
             case "GET", ["dags"]:
@@ -319,7 +320,8 @@ def ticked(ago: float, **fields: str) -> dict[str, str]:
 
 
 def wait(valkey: FakeValkey, names: list[str], waiting: Waiting) -> dict[str, dict[str, str]]:
-    return wait_for_loops(valkey, "stats", names, now=lambda: NOW, sleep=waiting.sleep, monotonic=waiting.monotonic)
+    client: Any = valkey
+    return wait_for_loops(client, "stats", names, now=lambda: NOW, sleep=waiting.sleep, monotonic=waiting.monotonic)
 
 
 def test_loops_that_have_ticked_are_not_waited_for() -> None:

@@ -126,7 +126,11 @@ class TestByItself:
     def notify(self, monkeypatch: pytest.MonkeyPatch, setting: Any) -> None:
         Recorder.told.clear()
         monkeypatch.setenv("AIRFLOW_VAR_MAXY_FAILURE_NOTIFIER", json.dumps(setting))
-        notify_configured({**self.CONTEXT})
+        self.deliver()
+
+    def deliver(self) -> None:
+        context: Any = dict(self.CONTEXT)
+        notify_configured(context)
 
     def test_it_renders_and_delivers(self, monkeypatch: pytest.MonkeyPatch) -> None:
         text = "{{ ti.task_id }}: {{ exception }}"
@@ -144,5 +148,5 @@ class TestByItself:
     def test_without_a_setting_nobody_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("AIRFLOW_VAR_MAXY_FAILURE_NOTIFIER", raising=False)
         Recorder.told.clear()
-        notify_configured({**self.CONTEXT})
+        self.deliver()
         assert Recorder.told == []

@@ -158,6 +158,8 @@ class FakeAirflow:
         restriction = TimeRestriction(pendulum.instance(first), pendulum.instance(last), catchup=True)
         info = None
         while (info := self.timetable.next_dagrun_info_v2(last_dagrun_info=info, restriction=restriction)) is not None:
+            assert info.data_interval is not None
+            assert info.logical_date is not None
             if info.data_interval.end < NOW:
                 yield info.logical_date.astimezone(UTC)
 
@@ -592,7 +594,7 @@ def test_a_day_of_many_failures_names_the_first_and_counts_the_others() -> None:
     ],
 )
 def test_a_day_of_which_only_some_runs_exist_gets_the_others(
-    reprocess: Reprocess, computed: set[int], done: int
+    monkeypatch: pytest.MonkeyPatch, reprocess: Reprocess, computed: set[int], done: int
 ) -> None:
     states = {0: "success", 1: "failed", 2: "running"}
     airflow = FakeAirflow(
@@ -606,7 +608,7 @@ def test_a_day_of_which_only_some_runs_exist_gets_the_others(
             made.extend(chosen)
         return chosen
 
-    airflow._needed = needed  # type: ignore[method-assign]
+    monkeypatch.setattr(airflow, "_needed", needed)
     outcome, lines = run(airflow, "2026-11-10", "2026-11-10", reprocess=reprocess)
 
     assert {start.hour for start in made} == computed
@@ -713,7 +715,7 @@ def test_a_run_by_hand_with_a_date_of_the_schedule_is_waited_for_and_another_is_
     assert airflow.runs[datetime.fromisoformat(on_schedule)] == "success"
 
 
-def test_a_run_that_is_cleared_and_one_that_is_removed_meanwhile_are_seen() -> None:
+def test_a_run_that_is_cleared_and_one_that_is_removed_meanwhile_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     airflow = FakeAirflow(timetable=HOURLY)
     work, _, clock = make(airflow, "2026-11-10", "2026-11-10")
     first, second = datetime(2026, 11, 10, tzinfo=UTC), datetime(2026, 11, 10, 20, tzinfo=UTC)
@@ -726,7 +728,7 @@ def test_a_run_that_is_cleared_and_one_that_is_removed_meanwhile_are_seen() -> N
             airflow.failing = {first}
             del airflow.runs[second]
 
-    airflow.finish_some = interfere  # type: ignore[method-assign]
+    monkeypatch.setattr(airflow, "finish_some", interfere)
     outcome = work.run()
     assert [failed.logical_date for failed in outcome.failed] == [first]
     assert outcome.missing == (second,)
@@ -751,7 +753,7 @@ def test_many_runs_are_asked_for_less_and_less_and_told_of_in_few_lines() -> Non
     assert halfway.endswith("; 150 a minute, about 2 minutes left")
 
 
-def test_a_dag_that_is_paused_meanwhile_ends_the_waiting() -> None:
+def test_a_dag_that_is_paused_meanwhile_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     airflow = FakeAirflow(timetable=HOURLY)
     work, _, clock = make(airflow, "2026-11-10", "2026-11-10")
     finish = airflow.finish_some
@@ -760,7 +762,7 @@ def test_a_dag_that_is_paused_meanwhile_ends_the_waiting() -> None:
         finish(seconds)
         airflow.paused = clock.seconds >= 6
 
-    airflow.finish_some = pause  # type: ignore[method-assign]
+    monkeypatch.setattr(airflow, "finish_some", pause)
     with pytest.raises(BackfillError, match="6 of 24 runs finished; daily has been paused meanwhile"):
         work.run()
 

@@ -55,6 +55,7 @@ class FakeAirflow:
         *,
         query: Mapping[str, object] | None = None,
         body: Mapping[str, object] | None = None,
+        timeout: float | None = None,
     ) -> dict[str, Any]:
         if (outage := next(self.outages, None)) is not None:
             raise outage

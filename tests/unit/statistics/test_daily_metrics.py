@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from maxy.days import CalendarDay
-from maxy.statistics import daily_metrics
 from maxy.statistics.assets import MAX_DEVICE_STATISTIC, tell_stat_date
 from maxy.statistics.daily_metrics import send_day
 
@@ -20,7 +19,7 @@ SEOUL = CalendarDay(date(2026, 11, 20), ZoneInfo("Asia/Seoul"))
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     gauges: dict[str, float] = {}
-    monkeypatch.setattr(daily_metrics.stats, "gauge", gauges.__setitem__)
+    monkeypatch.setattr("maxy.statistics.daily_metrics.stats.gauge", gauges.__setitem__)
     return gauges
 
 
@@ -46,7 +45,7 @@ def test_metrics_that_cannot_be_sent_do_not_fail_the_day(
     def refuse(name: str, value: float) -> None:
         raise RuntimeError("the collector is gone")
 
-    monkeypatch.setattr(daily_metrics.stats, "gauge", refuse)
+    monkeypatch.setattr("maxy.statistics.daily_metrics.stats.gauge", refuse)
     send_day(SEOUL, 72)
     assert "The metrics of 2026-11-20 could not be sent" in caplog.text
 

@@ -14,7 +14,7 @@ from tests.realtime_support import FakeClock
 from tests.ui_support import MOUNT, Login, browsing, statistics_app, unreachable_clients
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, MutableMapping
 
     import httpx
     from fastapi import FastAPI
@@ -124,7 +124,12 @@ def test_the_permission_that_is_asked_for_is_that_for_plugins(
     app: FastAPI, login: Login, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(login._manager, "is_authorized_view", lambda **what: bool(asked.append(what["access_view"])))
+
+    def refuse(*, access_view: Any, user: Any) -> bool:
+        asked.append(access_view)
+        return False
+
+    monkeypatch.setattr(login._manager, "is_authorized_view", refuse)
     for route in CLOSED:
         assert ask(app, route, login.headers("admin")).status_code == 403
     assert [view.value for view in asked] == ["PLUGINS"] * len(CLOSED)
@@ -232,7 +237,7 @@ def test_no_other_file_is_given(path: str, login: Login, app: FastAPI) -> None:
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": b"", "more_body": False}
 
-        async def send(message: dict[str, Any]) -> None:
+        async def send(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 started.append(message["status"])
 
