@@ -17,6 +17,7 @@ import yaml
 from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 from airflow.cli.cli_parser import get_parser
 from airflow.configuration import conf
+from airflow.sdk.exceptions import AirflowNotFoundException
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -182,7 +183,9 @@ def locked_versions(file: str, python: str) -> dict[str, str]:
 
 def test_no_key_is_given_twice() -> None:
     # Compose refuses it; Python's YAML takes the last one.
-    nodes: list[yaml.Node] = [yaml.compose((ROOT / "docker-compose.yaml").read_text(encoding="utf-8"))]
+    root = yaml.compose((ROOT / "docker-compose.yaml").read_text(encoding="utf-8"))
+    assert root is not None
+    nodes: list[yaml.Node] = [root]
     while nodes:
         node = nodes.pop()
         if isinstance(node, yaml.MappingNode):
@@ -561,7 +564,7 @@ def test_values_of_the_overrides_can_be_read() -> None:
     settings = {name: resolved(value) for name, value in compose()["x-airflow-environment"].items()}
 
     def unknown(conn_id: str) -> Any:
-        raise hook_environment.AirflowNotFoundException(conn_id)
+        raise AirflowNotFoundException(conn_id)
 
     connections = {
         conn_id: hook_environment.overridden(conn_id, unknown, settings) for conn_id in hook_environment._OVERRIDES

@@ -8,13 +8,15 @@ import os
 import re
 import shutil
 import subprocess
-from types import SimpleNamespace
+from datetime import date
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
 
 from maxy import service_checks
+from maxy.days import CalendarDay
 from maxy.loops.registry import loop_class
 from maxy.loops.status import LoopStatus
 from maxy.statistics import daily_metrics
@@ -73,20 +75,24 @@ def test_every_metric_of_the_loops_is_documented_and_no_other(monkeypatch: pytes
     sent: set[tuple[str, str]] = set()
     kinds = {"incr": "counter", "gauge": "gauge", "timing": "timing"}
     for function, kind in kinds.items():
-        monkeypatch.setattr(announcer.stats, function, lambda name, *_, kind=kind, **__: sent.add((name, kind)))
+        monkeypatch.setattr(
+            f"maxy.triggers.announcer.stats.{function}", lambda name, *_, kind=kind, **__: sent.add((name, kind))
+        )
     monkeypatch.setattr(announcer, "_initialize", lambda: False)
     observer = announcer.AirflowAnnouncer().observer("page")
     for failures in (0, 1):
         observer.ticked(LoopStatus(5.0, consecutive_failures=failures))
     watch = ast.parse((ROOT / "plugins" / "maxy" / "loops" / "watch.py").read_text(encoding="utf-8"))
     gauges = [
-        call.args[0].value
+        call.args[0]
         for call in ast.walk(watch)
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "gauge"
-        if isinstance(call.args[0], ast.Constant)
     ]
     assert gauges
-    sent |= {(f"{announcer.METRIC_PREFIX}.{name}", "gauge") for name in gauges}
+    for name in gauges:
+        assert isinstance(name, ast.Constant), f"line {name.lineno}: a name that is not written out cannot be compared"
+        assert isinstance(name.value, str)
+        sent.add((f"{announcer.METRIC_PREFIX}.{name.value}", "gauge"))
     assert sent == {(name, kind) for name, kind, _ in documented() if name.startswith(announcer.METRIC_PREFIX)}
 
 
@@ -110,8 +116,8 @@ def test_the_alerts_of_disks_and_clocks_have_the_health_pages_limits() -> None:
 
 def test_every_metric_of_the_daily_job_is_documented_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: set[str] = set()
-    monkeypatch.setattr(daily_metrics.stats, "gauge", lambda name, value: sent.add(name))
-    daily_metrics.send_day(SimpleNamespace(end=SimpleNamespace(timestamp=lambda: 0.0)), 1)
+    monkeypatch.setattr("maxy.statistics.daily_metrics.stats.gauge", lambda name, value: sent.add(name))
+    daily_metrics.send_day(CalendarDay(date(2026, 11, 20), ZoneInfo("UTC")), 1)
     assert sent == {name for name, _, _ in documented() if name.startswith(daily_metrics.METRIC_PREFIX)}
 
 
