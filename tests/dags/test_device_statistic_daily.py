@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import BaseOperator, CronDataIntervalTimetable
 from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped, TaskDeferred
 from airflow.sdk.execution_time import macros
 
@@ -17,7 +18,7 @@ from maxy.statistics.day_sensor import StatisticsDaySensor
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
-    from airflow.sdk import DAG
+    from airflow.sdk import DAG, Context
 
 
 @pytest.fixture
@@ -27,9 +28,9 @@ def dag(dag_bag: DagBag) -> DAG:
 
 def context(
     task: Any, params: dict[str, Any] | None = None, *, start: datetime | None = None, run_type: str = "manual"
-) -> dict[str, Any]:
+) -> Context:
     """A task's context as the task runner makes it, as far as these templates look."""
-    return {
+    given: Any = {
         "task": task,
         "ti": SimpleNamespace(
             dag_id="device_statistic_daily", task_id=task.task_id, run_id="run:1", map_index=-1, try_number=2
@@ -46,6 +47,7 @@ def context(
         "macros": macros,
         "var": {"value": {}},
     }
+    return given
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +71,7 @@ def test_runs_daily_at_midnight_of_the_statistics_zone(monkeypatch: pytest.Monke
     monkeypatch.setenv("AIRFLOW_VAR_MAXY_TIMEZONE", "Asia/Seoul")
     dag = DagBag(dag_folder=str(ROOT / "dags")).dags["device_statistic_daily"]
     assert dag.timezone.name == "Asia/Seoul"
+    assert isinstance(dag.schedule, CronDataIntervalTimetable)
     assert str(dag.schedule.timezone) == "Asia/Seoul"
 
 
@@ -140,6 +143,7 @@ class TestWaiting:
         with pytest.raises(TaskDeferred) as deferred:
             self.execute(sensor)
         assert deferred.value.trigger.moment == datetime(2026, 11, 21, 0, 10, tzinfo=UTC)
+        assert deferred.value.kwargs is not None
         assert sensor.execute_complete({}, event=None, **deferred.value.kwargs) == "2026-11-20"
 
     def test_today_waits_until_tomorrow(self) -> None:
@@ -217,9 +221,10 @@ def test_the_event_of_the_asset_tells_its_day(dag: DAG) -> None:
     cache = dag.get_task("cache")
     (asset,) = cache.outlets
     assert asset.name == "max_device_statistic"
-    events = {asset: SimpleNamespace(extra={})}
+    events: Any = {asset: SimpleNamespace(extra={})}
     tell_stat_date({**context(cache, {"stat_date": "2026-11-01"}), "outlet_events": events}, None)
     assert events[asset].extra == {"stat_date": "2026-11-01"}
+    assert isinstance(cache, BaseOperator)
     assert cache._post_execute_hook is tell_stat_date
 
 

@@ -6,11 +6,12 @@ import ast
 import socket
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 
@@ -103,6 +104,7 @@ def test_tags_are_of_the_vocabulary_one_of_each_kind(dag: DAG) -> None:
 def test_every_task_retries_and_reports_failure(dag: DAG) -> None:
     for task in dag.tasks:
         assert task.owner == DEFAULT_ARGS["owner"]
+        assert task.retries is not None
         assert task.retries >= 2
         assert task.retry_exponential_backoff
         assert task.execution_timeout is not None
@@ -111,10 +113,12 @@ def test_every_task_retries_and_reports_failure(dag: DAG) -> None:
 
 def test_every_task_refuses_what_the_dag_cannot_be_asked(dag: DAG) -> None:
     for task in dag.tasks:
+        assert isinstance(task, BaseOperator)
         assert task._pre_execute_hook is check_run_parameters
         dag_run = SimpleNamespace(conf={"statdate": "2026-11-01"})
+        context: Any = {"task": task, "dag_run": dag_run, "params": {}}
         with pytest.raises(AirflowFailException, match=f"'statdate' is no parameter of {dag.dag_id}"):
-            task._pre_execute_hook({"task": task, "dag_run": dag_run, "params": {}})
+            task._pre_execute_hook(context)
 
 
 def test_pools_are_in_the_settings(dag: DAG) -> None:
