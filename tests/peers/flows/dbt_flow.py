@@ -145,7 +145,9 @@ class Project:
         by_day += [(order, 2) for order in second.orders if order.ordered_on >= _OVERWRITTEN_FROM]
         self._check_orders("build 2: days replaced", "daily_orders", by_day)
         now = {customer.id: customer for customer in second.customers}
-        history = [(old, now[old.id].updated_at) for old in first.customers if now[old.id] != old]
+        history: list[tuple[Customer, datetime | None]] = [
+            (old, now[old.id].updated_at) for old in first.customers if now[old.id] != old
+        ]
         history += [(customer, None) for customer in second.customers]
         self._check_history("build 2", history)
 

@@ -172,10 +172,10 @@ class Dataset:
         """A second machine knows from the server how far the first has come."""
         values = iter((range(10), range(5, 25)))
 
-        @dlt.resource(name="cursors", write_disposition="append")
-        def cursors(last: Any = dlt.sources.incremental("number")) -> Any:  # noqa: B008 - dlt's own form
+        def numbers(last: Any = dlt.sources.incremental("number")) -> Any:  # noqa: B008 - dlt's own form
             yield from ({"number": number} for number in next(values))
 
+        cursors = dlt.resource(numbers, name="cursors", write_disposition="append")
         self.pipeline.run(cursors(), loader_file_format=self._mode.file_format).raise_on_failed_jobs()
         self.pipeline = self._pipeline("second")
         self.pipeline.run(cursors(), loader_file_format=self._mode.file_format).raise_on_failed_jobs()

@@ -172,7 +172,7 @@ class Flow:
             place=ibis.row_number().over(group_by=table.city, order_by=[table.amount.desc(), table.id])
         )
         result = ranked.filter(ranked.place == 0).select("city", "id").order_by("city").execute()
-        best = {}
+        best: dict[str, int] = {}
         for row in sorted(self._rows, key=lambda row: (-row["amount"], row["id"])):
             best.setdefault(row["city"], row["id"])
         self._expect("window: the dearest of each city", _records(result), sorted(best.items(), key=_bytes_first))
