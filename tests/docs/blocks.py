@@ -66,6 +66,13 @@ def blocks(page: str, *languages: str, under: str | None = None) -> list[Block]:
     ]
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = _HEADING.findall(FENCE.sub("", page.read_text(encoding="utf-8")))
+    plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).replace("`", "") for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in plain}
+
+
 def pages() -> list[Path]:
     """Return every page that users read: the README and what is below docs/, without the decisions."""
     below = [page for page in (ROOT / "docs").rglob("*.md") if "adr" not in page.parts]

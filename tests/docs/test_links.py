@@ -7,21 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from maxy.families import load_families
 from tests.conftest import ROOT
-from tests.docs.blocks import FENCE, pages
+from tests.docs.blocks import FENCE, anchors, pages
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _LINK = re.compile(r"\]\((?!\w+:)([^)\s#]*)(?:#([^)\s]+))?\)")
-_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-
-
-def anchors(page: Path) -> set[str]:
-    """Return the anchors of a page's headings, as GitHub makes them."""
-    headings = _HEADING.findall(FENCE.sub("", page.read_text(encoding="utf-8")))
-    plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).replace("`", "") for heading in headings]
-    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in plain}
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -32,3 +25,11 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
         assert file.exists(), f"there is no {target}"
         if anchor:
             assert anchor in anchors(file), f"{target} has no heading for #{anchor}"
+
+
+@pytest.mark.parametrize("family", [family.name for family in load_families()])
+def test_the_first_page_of_a_family_leads_to_all_its_pages(family: str) -> None:
+    folder = ROOT / "docs" / family
+    first = folder / "index.md"
+    linked = {target for target, _ in _LINK.findall(first.read_text(encoding="utf-8"))}
+    assert {page.name for page in folder.glob("*.md") if page != first} <= linked

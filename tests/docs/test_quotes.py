@@ -29,7 +29,11 @@ QUOTED = {
     for path in sorted(EXAMPLES.rglob("*"))
     if path.suffix in {".py", ".sql", ".json"}
 }
-HOW_TOS = sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").glob("how-to-*.md"))
+PAGES = [page.relative_to(ROOT).as_posix() for page in pages()]
+# The SQL of docs/production.md is for whoever looks after a server.
+QUOTING = [page for page in PAGES if page != "docs/production.md"]
+HOW_TOS = [page for page in PAGES if page.startswith("docs/how-to-")]
+_OF_LOOPS = [page for page in PAGES if page.endswith("live-loops.md")]
 _FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 
 
@@ -44,7 +48,7 @@ def is_carried_out(block: Block) -> bool:
     )
 
 
-@pytest.mark.parametrize("block", [block for page in HOW_TOS for block in blocks(page, "python", "sql")], ids=str)
+@pytest.mark.parametrize("block", [block for page in QUOTING for block in blocks(page, "python", "sql")], ids=str)
 def test_code_on_a_page_is_part_of_an_example(block: Block) -> None:
     if is_carried_out(block):
         return
@@ -53,7 +57,7 @@ def test_code_on_a_page_is_part_of_an_example(block: Block) -> None:
     assert any(form in text for form in forms for text in QUOTED.values()), f"{block} is in no file of docs/examples"
 
 
-@pytest.mark.parametrize("block", blocks("docs/how-to-live-loops.md", "json"), ids=str)
+@pytest.mark.parametrize("block", [block for page in _OF_LOOPS for block in blocks(page, "json")], ids=str)
 def test_settings_on_the_page_are_accepted(block: Block) -> None:
     settings = RealtimeSettings.parse(block.text, where="the page", built_in=LIVE_LOOPS)
     given = json.loads(block.text)
@@ -69,12 +73,17 @@ def imports(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "maxy")
 
 
+def named(pages: list[str]) -> set[str]:
+    """Return what pages name in full in their text. What the code on them uses is no promise."""
+    text = "".join(_FENCED.sub("", (ROOT / page).read_text(encoding="utf-8")) for page in pages)
+    return set(re.findall(r"`(maxy(?:\.\w+){2,})`", text))
+
+
 def promised() -> set[str]:
-    """Return what the how-tos name in full in their text. What the code on them uses is no promise."""
-    text = "".join(_FENCED.sub("", (ROOT / page).read_text(encoding="utf-8")) for page in HOW_TOS)
+    """Return what the how-tos say that one may import."""
     # test_testing_page.py sees to it that the page names them.
     helpers = {f"maxy.testing.{name}" for name in testing.__all__}
-    return helpers | set(re.findall(r"`(maxy(?:\.\w+){2,})`", text))
+    return helpers | named(HOW_TOS)
 
 
 @pytest.mark.parametrize("path", sorted((EXAMPLES / "shop").rglob("*.py")), ids=lambda path: path.name)
@@ -82,7 +91,9 @@ def test_an_example_imports_only_what_the_pages_name(path: Path) -> None:
     assert set(imports(path)) - promised() == set()
 
 
-@pytest.mark.parametrize("name", sorted(name for name in promised() if re.fullmatch(r".*\.[A-Z]\w*", name)))
+@pytest.mark.parametrize(
+    "name", sorted(name for name in promised() | named(PAGES) if re.fullmatch(r".*\.[A-Z]\w*", name))
+)
 def test_a_class_that_a_page_names_is_there(name: str) -> None:
     module, _, attribute = name.rpartition(".")
     assert hasattr(importlib.import_module(module), attribute)

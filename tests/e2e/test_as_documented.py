@@ -226,7 +226,9 @@ def test_its_loop_ticks_and_its_page_shows_it(checkout: Checkout) -> None:
 
     # The page of the pages: first a token and a question to the package's own API, then the shop's page.
     api, own_page = blocks("docs/how-to-pages.md", "sh")
-    assert len(json.loads(checkout.shell.follow(api))["days"]) == 30
+    assert json.loads(checkout.shell.follow(api))["openapi"]
+    (history,) = blocks("docs/statistics/pages.md", "sh")
+    assert len(json.loads(checkout.shell.follow(history))["days"]) == 30
     page = checkout.shell.follow(own_page)
     for region, (orders, _) in expected.items():
         assert f"<tr><th>{region}<td>{orders}<td>" in page

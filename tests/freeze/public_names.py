@@ -103,10 +103,8 @@ def collect(dag_bag: DagBag) -> dict[str, Any]:
         "environment": sorted(
             set(re.findall(r"^#?([A-Z][A-Z0-9_]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
         ),
-        "alerts": sorted(re.findall(r"alert: (\w+)", (ROOT / "monitoring/alerts.yaml").read_text(encoding="utf-8"))),
-        "metrics": sorted(
-            set(re.findall(r"`(maxy\.[a-z_.]+)`", (ROOT / "docs/metrics.md").read_text(encoding="utf-8")))
-        ),
+        "alerts": sorted(set(re.findall(r"alert: (\w+)", _texts("monitoring", "*alerts.yaml")))),
+        "metrics": sorted(set(re.findall(r"`(maxy\.[a-z_.]+)`", _texts("docs", "**/metrics.md")))),
         "key_patterns": sorted(_key_patterns()),
     }
     return json.loads(json.dumps(names, default=str))
@@ -192,8 +190,11 @@ def _compose() -> Mapping[str, Any]:
 
 def _key_patterns() -> Iterator[str]:
     """Yield the words of keys that readers know: they are in the docs of the live loops."""
-    text = "".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))
-    yield from set(re.findall(r"`(\{prefix\}:[^`]*)`", text))
+    yield from set(re.findall(r"`(\{prefix\}:[^`]*)`", _texts("docs", "**/*.md")))
+
+
+def _texts(folder: str, pattern: str) -> str:
+    return "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / folder).glob(pattern)))
 
 
 def main() -> None:

@@ -86,8 +86,11 @@ def test_it_has_a_dag_a_page_and_a_place_on_the_stack(checkout: Path) -> None:
     assert sorted(found["families"]) == ["statistics", "toys"]
 
 
-def test_it_stands_on_the_floors_and_knows_no_other_family(checkout: Path) -> None:
-    run(checkout, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/project/test_layers.py")
+@pytest.mark.parametrize(
+    "about", ["tests/unit/project/test_layers.py", "tests/unit/project/test_monitoring.py", "tests/docs/test_links.py"]
+)
+def test_what_is_held_of_every_family_holds_of_it(checkout: Path, about: str) -> None:
+    run(checkout, "-m", "pytest", "-q", "-p", "no:cacheprovider", about)
 
 
 def test_its_tables_are_made_beside_those_of_the_others(checkout: Path, tmp_path: Path) -> None:

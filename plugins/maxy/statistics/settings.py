@@ -27,7 +27,9 @@ _WHERE = "Airflow variable maxy_statistics"
 class StatisticsSettings(FamilySettings):
     """The family's settings."""
 
-    live: dict[str, Any] = Field({}, description="the live loops, as in `maxy_realtime` (docs/how-to-live-loops.md)")
+    live: dict[str, Any] = Field(
+        {}, description="the live loops, as in `maxy_realtime` (docs/statistics/live-loops.md)"
+    )
     metric_ranges: dict[str, Any] = Field(
         {},
         description='the lowest and highest plausible value of a metric, such as `{"lcp": [0, 60000]}`; values outside'

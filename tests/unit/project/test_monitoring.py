@@ -1,60 +1,49 @@
-"""monitoring/, docs/metrics.md and docs/runbook.md against the code and against each other."""
+"""monitoring/ and the pages of metrics and of what to do, of all families, against the code and against each other."""
 
 from __future__ import annotations
 
 import ast
-import json
 import os
 import re
 import shutil
 import subprocess
-from datetime import date
-from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
 from maxy import service_checks
-from maxy.days import CalendarDay
-from maxy.loops.registry import loop_class
+from maxy.families import load_families
 from maxy.loops.status import LoopStatus
-from maxy.statistics import daily_metrics
-from maxy.statistics.live.service_observer import CHECKED_DAYS
-from maxy.statistics.live_loops import LIVE_LOOPS
+from maxy.loops.watch import Watch
 from maxy.triggers import announcer
 from tests.conftest import ROOT
+from tests.docs.blocks import anchors
+from tests.monitoring import (
+    ALERT_FILES,
+    ALERT_TESTS,
+    DASHBOARD_FILES,
+    MONITORING,
+    Rule,
+    dashboards,
+    expressions,
+    family_of,
+    metrics,
+    pages,
+    panels,
+    periods,
+    rule_named,
+    rules,
+    rules_named,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
-MONITORING = ROOT / "monitoring"
-METRICS_PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
-RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
-ALERTS = yaml.safe_load((MONITORING / "alerts.yaml").read_text(encoding="utf-8"))
-ALERT_TESTS = sorted(MONITORING.glob("*_test.yaml"))
 COLLECTOR = yaml.safe_load((MONITORING / "otel-collector.yaml").read_text(encoding="utf-8"))
 MAPPING = yaml.safe_load((MONITORING / "statsd-mapping.yaml").read_text(encoding="utf-8"))
 PROMETHEUS = yaml.safe_load((MONITORING / "prometheus.yaml").read_text(encoding="utf-8"))
-DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text(encoding="utf-8"))
-
-RULES: list[dict[str, Any]] = [rule for group in ALERTS["groups"] for rule in group["rules"]]
-PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-EXPRESSIONS = [rule["expr"] for rule in RULES] + [target["expr"] for panel in PANELS for target in panel["targets"]]
-
-# Kind of each row that the tables of docs/metrics.md have: the name as Airflow sends it, and in Prometheus.
-_ROW = re.compile(r"^\| (`[^|]+`) \| (counter|gauge|timing)[^|]*\|.*\| (`[^|]+`) \|$", re.MULTILINE)
-
-
-def documented() -> Iterator[tuple[str, str, str]]:
-    """Name, kind and name in Prometheus of every metric in docs/metrics.md."""
-    for names, kind, in_prometheus in _ROW.findall(METRICS_PAGE):
-        yield from zip(
-            re.findall(r"`(.+?)`", names),
-            [kind] * names.count("`"),
-            re.findall(r"`(.+?)`", in_prometheus),
-            strict=False,
-        )
+EXPRESSIONS = [expression for _, expression in expressions()]
 
 
 def metric_names(expression: str) -> set[str]:
@@ -62,22 +51,19 @@ def metric_names(expression: str) -> set[str]:
     return {re.sub(r"_(count|sum|bucket)$", "", name) for name in re.findall(r"\bairflow_\w+", expression)}
 
 
-def anchors(page: str) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+@pytest.mark.parametrize("path", [*ALERT_FILES, *ALERT_TESTS, *DASHBOARD_FILES], ids=lambda path: path.name)
+def test_a_file_is_shared_or_of_a_family_that_there_is(path: Path) -> None:
+    assert family_of(path) in {None, *(family.name for family in load_families())}
 
 
-# --- docs/metrics.md against the code
+# --- The tables of metrics against the code
 
 
 def test_every_metric_of_the_loops_is_documented_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: set[tuple[str, str]] = set()
     kinds = {"incr": "counter", "gauge": "gauge", "timing": "timing"}
     for function, kind in kinds.items():
-        monkeypatch.setattr(
-            f"maxy.triggers.announcer.stats.{function}", lambda name, *_, kind=kind, **__: sent.add((name, kind))
-        )
+        monkeypatch.setattr(announcer.stats, function, lambda name, *_, kind=kind, **__: sent.add((name, kind)))
     monkeypatch.setattr(announcer, "_initialize", lambda: False)
     observer = announcer.AirflowAnnouncer().observer("page")
     for failures in (0, 1):
@@ -93,32 +79,13 @@ def test_every_metric_of_the_loops_is_documented_and_no_other(monkeypatch: pytes
         assert isinstance(name, ast.Constant), f"line {name.lineno}: a name that is not written out cannot be compared"
         assert isinstance(name.value, str)
         sent.add((f"{announcer.METRIC_PREFIX}.{name.value}", "gauge"))
-    assert sent == {(name, kind) for name, kind, _ in documented() if name.startswith(announcer.METRIC_PREFIX)}
-
-
-def test_every_metric_of_the_service_is_documented_and_no_other() -> None:
-    path = ROOT / "plugins" / "maxy" / "statistics" / "live" / "service_observer.py"
-    named = re.findall(r'service_gauge\("(\w+)"', path.read_text(encoding="utf-8"))
-    # Those of the days are sent in a loop over their names.
-    named += re.findall(r'\("(days_\w+)", ProblemKind', path.read_text(encoding="utf-8"))
-    assert len(named) == 6
-    sent = {f"{announcer.SERVICE_PREFIX}.{name}" for name in named}
-    assert sent == {name for name, _, _ in documented() if name.startswith(announcer.SERVICE_PREFIX)}
+    assert sent == {(one.name, one.kind) for one in metrics() if one.name.startswith(announcer.METRIC_PREFIX)}
 
 
 def test_the_alerts_of_disks_and_clocks_have_the_health_pages_limits() -> None:
-    assert f"< {service_checks.LEAST_FREE_SHARE}" in rule("MaxyDiskAlmostFull")["expr"]
-    assert f"< {service_checks.LEAST_FREE_BYTES}" in rule("MaxyDiskAlmostFull")["expr"]
-    assert rule("MaxyClocksApart")["expr"].endswith(f"> {service_checks.MOST_SKEW_SECONDS:g}")
-    for name in ("MaxyDayHasDuplicateRows", "MaxyDayNotCached"):
-        assert f"of the last {CHECKED_DAYS} days" in rule(name)["annotations"]["summary"]
-
-
-def test_every_metric_of_the_daily_job_is_documented_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: set[str] = set()
-    monkeypatch.setattr("maxy.statistics.daily_metrics.stats.gauge", lambda name, value: sent.add(name))
-    daily_metrics.send_day(CalendarDay(date(2026, 11, 20), ZoneInfo("UTC")), 1)
-    assert sent == {name for name, _, _ in documented() if name.startswith(daily_metrics.METRIC_PREFIX)}
+    assert f"< {service_checks.LEAST_FREE_SHARE}" in rule_named("MaxyDiskAlmostFull").expression
+    assert f"< {service_checks.LEAST_FREE_BYTES}" in rule_named("MaxyDiskAlmostFull").expression
+    assert rule_named("MaxyClocksApart").expression.endswith(f"> {service_checks.MOST_SKEW_SECONDS:g}")
 
 
 def test_airflow_knows_the_metrics_that_are_documented_as_its_own() -> None:
@@ -127,29 +94,34 @@ def test_airflow_knows_the_metrics_that_are_documented_as_its_own() -> None:
     registry = MetricsRegistry()
     # Its own list makes the names of the heartbeats from the names of the jobs, and calls timings timers.
     kinds = {"timer": "timing"}
-    for name, kind, _ in documented():
-        if not name.startswith("maxy."):
-            entry = registry.get(name=name)
-            assert entry is not None, name
-            assert kinds.get(entry["type"], entry["type"]) == kind, name
+    for one in metrics():
+        if not one.name.startswith("maxy."):
+            entry = registry.get(name=one.name)
+            assert entry is not None, one
+            assert kinds.get(entry["type"], entry["type"]) == one.kind, one
 
 
 def test_names_in_prometheus_follow_from_name_and_kind() -> None:
     suffix = {"counter": "_total", "gauge": "", "timing": "_milliseconds"}
-    rows = list(documented())
+    rows = list(metrics())
     assert len(rows) > 25
-    for name, kind, in_prometheus in rows:
-        assert in_prometheus == f"airflow_{re.sub(r'[.-]', '_', name)}{suffix[kind]}"
+    for one in rows:
+        assert one.in_prometheus == f"airflow_{re.sub(r'[.-]', '_', one.name)}{suffix[one.kind]}"
 
 
-# --- Rules and dashboard against docs/metrics.md
+def test_a_metric_is_in_one_table() -> None:
+    names = [one.name for one in metrics()]
+    assert sorted(set(names)) == sorted(names)
+
+
+# --- Rules and dashboards against the tables
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_every_metric_that_is_read_is_documented(expression: str) -> None:
     names = metric_names(expression)
     assert names
-    assert names <= {in_prometheus for _, _, in_prometheus in documented()}
+    assert names <= {one.in_prometheus for one in metrics()}
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
@@ -161,55 +133,87 @@ def test_every_expression_is_of_all_processes(expression: str) -> None:
         assert "AGGREGATED(" in before, name
 
 
-@pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_loops_that_are_named_exist(expression: str) -> None:
+@pytest.mark.parametrize(("family", "expression"), expressions())
+def test_loops_and_dags_that_are_named_are_the_familys(family: str | None, expression: str) -> None:
+    # What all families share names none of them.
+    loops = periods().get(family, {}) if family else {}
     for names in re.findall(r'loop=~?"([^"]+)"', expression):
-        assert set(names.split("|")) <= set(LIVE_LOOPS)
+        assert set(names.split("|")) <= set(loops)
+    dags = {path.stem for path in (ROOT / "dags").glob("*.py")} if family else set()
+    assert set(re.findall(r'dag_id="(\w+)"', expression)) <= dags
 
 
 def test_limits_of_the_alerts_fit_the_periods_of_the_loops() -> None:
-    watch = loop_class(LIVE_LOOPS["watch"]).options
-    periods = {name: loop_class(path).period_seconds for name, path in LIVE_LOOPS.items() if name != "watch"}
-    (stale,) = re.findall(r"> (\d+)$", rule("MaxyLoopStale")["expr"])
-    assert int(stale) > max(watch["stale_periods"].default * period for period in periods.values())
-    late = re.findall(r'loop=~"(\S+?)"}\) > (\d+)', rule("MaxyLoopLate")["expr"])
-    limits = {name: float(limit) for names, limit in late for name in names.split("|")}
-    assert limits == {name: watch["lag_periods"].default * period for name, period in periods.items()}
-    assert rule("MaxyLoopFailing")["expr"].endswith(f">= {watch['failures'].default}")
+    watch = Watch.options
+    every = [period for loops in periods().values() for period in loops.values()]
+    (stale,) = re.findall(r"> (\d+)$", rule_named("MaxyLoopStale").expression)
+    assert int(stale) > max(watch["stale_periods"].default * period for period in every)
+    assert rule_named("MaxyLoopFailing").expression.endswith(f">= {watch['failures'].default}")
 
 
-def rule(name: str) -> dict[str, Any]:
-    (found,) = [rule for rule in RULES if rule["alert"] == name]
-    return found
+def test_every_family_has_an_alert_for_late_ticks_of_all_its_loops() -> None:
+    lag_periods = Watch.options["lag_periods"].default
+    limits = {}
+    for rule in rules_named("MaxyLoopLate"):
+        late = re.findall(r'loop=~?"(\S+?)"}\) > (\d+)', rule.expression)
+        limits[rule.family] = {name: float(limit) for names, limit in late for name in names.split("|")}
+    assert limits == {
+        family: {name: lag_periods * period for name, period in loops.items()}
+        for family, loops in periods().items()
+        if loops
+    }
 
 
-@pytest.mark.parametrize("alert", RULES, ids=lambda alert: alert["alert"])
-def test_every_alert_says_what_it_means_and_where_help_is(alert: dict[str, Any]) -> None:
-    assert alert["labels"]["severity"] in ("critical", "warning")
-    assert alert["annotations"]["summary"]
-    assert alert["annotations"]["description"].endswith(".")
-    page, _, anchor = alert["annotations"]["runbook_url"].partition("#")
-    assert page == "docs/runbook.md"
-    assert anchor == alert["alert"].lower()
-    assert anchor in anchors(RUNBOOK)
+@pytest.mark.parametrize("rule", rules(), ids=str)
+def test_every_alert_says_what_it_means_and_where_help_is(rule: Rule) -> None:
+    assert rule.content["labels"]["severity"] in ("critical", "warning")
+    annotations = rule.content["annotations"]
+    assert annotations["summary"]
+    assert annotations["description"].endswith(".")
+    page, _, anchor = annotations["runbook_url"].partition("#")
+    assert page in {"docs/runbook.md", f"docs/{rule.family}/runbook.md"}
+    assert anchor == rule.name.lower()
+    assert anchor in anchors(ROOT / page)
 
 
-def test_names_of_alerts_are_unique_and_the_runbook_tells_of_no_other() -> None:
-    names = [alert["alert"] for alert in RULES]
-    assert sorted(set(names)) == sorted(names)
-    assert set(re.findall(r"^### (Maxy\w+)$", RUNBOOK, re.MULTILINE)) == set(names)
+def test_alerts_of_one_name_say_the_same_and_are_of_different_families() -> None:
+    for name in {rule.name for rule in rules()}:
+        alike = rules_named(name)
+        assert len({rule.family for rule in alike}) == len(alike), name
+        assert all(rule.content["annotations"] == alike[0].content["annotations"] for rule in alike), name
+        assert all(rule.content["labels"] == alike[0].content["labels"] for rule in alike), name
 
 
-def test_every_alert_is_seen_to_fire_and_not_to_fire() -> None:
-    files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in ALERT_TESTS]
-    cases = [case for file in files for test in file["tests"] for case in test["alert_rule_test"]]
-    for name in (alert["alert"] for alert in RULES):
+def test_the_runbooks_tell_of_every_alert_once_and_of_no_other() -> None:
+    told = [
+        f"{page.relative_to(ROOT).as_posix()}#{name.lower()}"
+        for page in pages("runbook.md")
+        for name in re.findall(r"^### (Maxy\w+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert sorted(told) == sorted({rule.content["annotations"]["runbook_url"] for rule in rules()})
+
+
+@pytest.mark.parametrize("path", ALERT_FILES, ids=lambda path: path.name)
+def test_every_alert_is_seen_to_fire_and_not_to_fire(path: Path) -> None:
+    files = [yaml.safe_load(test.read_text(encoding="utf-8")) for test in ALERT_TESTS]
+    tests = [test for file in files if file["rule_files"] == [path.name] for test in file["tests"]]
+    cases = [case for test in tests for case in test["alert_rule_test"]]
+    names = {rule.name for rule in rules() if rule.family == family_of(path)}
+    for name in names:
         outcomes = {bool(case["exp_alerts"]) for case in cases if case["alertname"] == name}
         assert outcomes == {True, False}, name
+    # Of an alert that the file has not got, a test would see nothing but silence.
+    assert {case["alertname"] for case in cases} == names
 
 
 @pytest.mark.parametrize(
-    "arguments", [["check", "rules", "alerts.yaml"], ["test", "rules", *(path.name for path in ALERT_TESTS)]]
+    "arguments",
+    [
+        ["check", "rules", *(path.name for path in ALERT_FILES)],
+        ["check", "config", "prometheus.yaml"],
+        ["test", "rules", *(path.name for path in ALERT_TESTS)],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
 )
 def test_promtool_agrees(arguments: list[str]) -> None:
     promtool = shutil.which("promtool")
@@ -220,14 +224,16 @@ def test_promtool_agrees(arguments: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-# --- The dashboard
+# --- The dashboards
 
 
-def test_every_panel_asks_the_chosen_prometheus_and_has_a_place_of_its_own() -> None:
-    assert [variable["type"] for variable in DASHBOARD["templating"]["list"]] == ["datasource"]
-    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+@pytest.mark.parametrize("path", DASHBOARD_FILES, ids=lambda path: path.name)
+def test_every_panel_asks_the_chosen_prometheus_and_has_a_place_of_its_own(path: Path) -> None:
+    dashboard = dashboards()[path]
+    assert [variable["type"] for variable in dashboard["templating"]["list"]] == ["datasource"]
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
     cells: set[tuple[int, int]] = set()
-    for panel in DASHBOARD["panels"]:
+    for panel in dashboard["panels"]:
         place = panel["gridPos"]
         own = {
             (x, y)
@@ -237,10 +243,19 @@ def test_every_panel_asks_the_chosen_prometheus_and_has_a_place_of_its_own() -> 
         assert not own & cells, panel["title"]
         assert place["x"] + place["w"] <= 24
         cells |= own
-    for panel in PANELS:
+    for panel in panels(dashboard):
         assert panel["description"], panel["title"]
         assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+
+
+def test_dashboards_are_told_apart_and_lead_to_each_other() -> None:
+    every = list(dashboards().values())
+    for name in ("uid", "title"):
+        assert len({dashboard[name] for dashboard in every}) == len(every)
+    for dashboard in every:
+        assert "maxy" in dashboard["tags"]
+        assert [(link["type"], link["tags"]) for link in dashboard["links"]] == [("dashboards", ["maxy"])]
 
 
 # --- The ways to Prometheus
@@ -253,7 +268,8 @@ def test_every_part_of_the_collectors_pipeline_is_configured() -> None:
 
 
 def test_prometheus_reads_the_rules_that_are_here_and_asks_where_the_collector_answers() -> None:
-    assert PROMETHEUS["rule_files"] == ["alerts.yaml"]
+    read = [path for pattern in PROMETHEUS["rule_files"] for path in MONITORING.glob(pattern)]
+    assert sorted(read) == ALERT_FILES
     targets = [
         target
         for job in PROMETHEUS["scrape_configs"]
@@ -279,25 +295,12 @@ def mapped(name: str, kind: str) -> str:
 
 def test_by_statsd_the_metrics_that_are_read_have_the_same_names() -> None:
     read = {name for expression in EXPRESSIONS for name in metric_names(expression)}
-    for name, kind, in_prometheus in documented():
-        if in_prometheus in read:
-            assert mapped(name, kind) == in_prometheus
+    for one in metrics():
+        if one.in_prometheus in read:
+            assert mapped(one.name, one.kind) == one.in_prometheus
 
 
 def test_every_rule_for_statsd_is_of_a_documented_metric() -> None:
-    known = [(f"airflow.{name}", kind) for name, kind, _ in documented()]
+    known = [f"airflow.{one.name}" for one in metrics()]
     for mapping in MAPPING["mappings"]:
-        assert any(re.search(mapping["match"], name) for name, _ in known), mapping["match"]
-
-
-# --- The runbook
-
-
-@pytest.mark.parametrize("page", ["metrics.md", "runbook.md"])
-def test_links_between_the_pages_lead_somewhere(page: str) -> None:
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    for path, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", text):
-        if not path.startswith("http"):
-            target = ROOT / "docs" / (path or page)
-            assert target.exists(), path
-            assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), (path, anchor)
+        assert any(re.search(mapping["match"], name) for name in known), mapping["match"]

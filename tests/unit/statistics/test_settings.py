@@ -12,7 +12,7 @@ from maxy.statistics.settings import OLDER_VARIABLES, StatisticsSettings
 from tests.conftest import ROOT
 
 VARIABLE = "AIRFLOW_VAR_MAXY_STATISTICS"
-PAGE = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "statistics" / "settings.md").read_text(encoding="utf-8")
 
 
 def given(monkeypatch: pytest.MonkeyPatch, content: Any, **older: str) -> None:
