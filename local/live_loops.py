@@ -26,7 +26,7 @@ _FRESH = timedelta(minutes=2)
 
 
 def go_live(stack: Stack) -> bool:
-    """Start the feeds and the live loops, and print how each loop fares. True when each has had a good tick."""
+    """Start the feeds and the live loops, and print the status of each loop. True when each has had a good tick."""
     stack.start_feeds()
     names = [dag_id.removeprefix(LIVE_DAGS) for dag_id in unpause_live_dags(airflow_api(stack.settings))]
     if not names:

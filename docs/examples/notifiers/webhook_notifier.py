@@ -25,7 +25,7 @@ class WebhookNotifier(BaseNotifier):
     :param webhook_conn_id: Airflow connection whose password is the address, ``https://…``.
     :param timeout: seconds until the server counts as gone.
     :raises ValueError: if the connection holds no address.
-    :raises urllib.error.URLError: as the server or the network had it; of an answer other than 2xx, its status.
+    :raises urllib.error.URLError: on a server or network error, and for an answer other than 2xx.
     """
 
     template_fields = ("text",)

@@ -125,7 +125,7 @@ class ClickHouseReader:
         :param string_as_bytes: return String columns as bytes, as the server has them.
         :param settings: ClickHouse settings for this statement.
         :raises ValueError: for a column that the client cannot read, with its name, its type and what to select.
-        :raises clickhouse_connect.driver.exceptions.ClickHouseError: as the server or the network had it.
+        :raises clickhouse_connect.driver.exceptions.ClickHouseError: on a server or network error.
         """
         if string_as_bytes:
             answer = await self._query(statement, parameters, settings)
@@ -153,7 +153,7 @@ class ClickHouseReader:
         """Run a statement without a result, such as ``INSERT … SELECT``.
 
         :return: the server's summary, e.g. ``written_rows``.
-        :raises clickhouse_connect.driver.exceptions.ClickHouseError: as the server or the network had it.
+        :raises clickhouse_connect.driver.exceptions.ClickHouseError: on a server or network error.
         """
         client = await self._connected()
         self.statements += 1

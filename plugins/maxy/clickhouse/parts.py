@@ -1,4 +1,4 @@
-"""What the parts of a MergeTree table tell without being read: whether it has changed, how large it is, what is new.
+"""What the parts of a MergeTree table tell with no row read: whether it has changed, how large it is, what is new.
 
 Every part's name tells the blocks that it holds (``<partition>_<first>_<last>_<level>``), and blocks are numbered in
 the order in which they were inserted. So what is in a block above those of a former snapshot is new, and a part whose

@@ -107,7 +107,7 @@ class ClickHouseSession:
         :raises UnquotableError: for a value that cannot be written in SQL exactly; nothing is sent then.
         :raises SqlError: for a place without a value; nothing is sent then.
         :raises SettingError: for a setting that the server does not know; the statement is not sent then.
-        :raises clickhouse_driver.errors.Error: as the server or the network had it.
+        :raises clickhouse_driver.errors.Error: on a server or network error.
         """
         if parameters is not None:
             statement = fill(statement, quote(parameters))

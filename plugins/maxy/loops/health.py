@@ -23,7 +23,7 @@ _CLOCK_TOLERANCE_SECONDS = 10.0
 
 
 class LoopState(StrEnum):
-    """How a loop fares."""
+    """The states that a loop can be in."""
 
     OK = "ok"
     #: It has left no status.
@@ -44,7 +44,7 @@ class LoopState(StrEnum):
 class LoopHealth:
     """What is to be said of a loop.
 
-    :param state: how it fares.
+    :param state: its state.
     :param problem: what is wrong, an English sentence; None where nothing is.
     """
 
@@ -81,7 +81,7 @@ class HealthLimits:
         )
 
     def judge(self, status: LoopStatus | None, now: datetime, *, held_up_seconds: float = 0.0) -> LoopHealth:
-        """Say how a loop fares. For what another loop has made it late by, it is in no trouble.
+        """Judge a loop by its status. For what another loop has made it late by, it is in no trouble.
 
         :param status: as it stands in Valkey; None if there is none.
         :param held_up_seconds: for which other loops have blocked its thread since its last good tick.

@@ -1,4 +1,4 @@
-"""How a loop fares, kept as a hash in Valkey beside the statistics, for people and for the watching loop."""
+"""The status of a loop, kept as a hash in Valkey beside the statistics, for people and for the watching loop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COUNTS = ("rows", "keys", "left_out", "ticks", "skipped", "failures", "consecut
 
 @dataclass
 class LoopStatus:
-    """How a loop fares.
+    """What a loop says of its last ticks.
 
     :param period_seconds: between two ticks.
     :param holder: fence number and token of the copy that ticks.
@@ -132,7 +132,7 @@ class StatusWriter:
         """Write it.
 
         :raises maxy.valkey.lease.LeaseLost: another copy holds the lease; nothing was written.
-        :raises redis.RedisError: as the server or the network had it.
+        :raises redis.RedisError: on a server or network error.
         """
         pairs = [text for pair in status.texts().items() for text in pair]
         await self._lease.run(self._script, [self._key], [_EXPIRE_MS, *pairs])

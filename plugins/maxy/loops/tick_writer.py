@@ -61,7 +61,7 @@ class TickWriter:
             were not put into the index for ``expire_ms``. None: keep no index.
         :return: the number of keys written.
         :raises maxy.valkey.lease.LeaseLost: another copy holds the lease; nothing was written.
-        :raises redis.RedisError: as the server or the network had it; all or nothing was written.
+        :raises redis.RedisError: on a server or network error; all or nothing was written.
         """
         strings = strings or {}
         keys = [self._index_key, *strings]

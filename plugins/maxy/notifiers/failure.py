@@ -49,7 +49,7 @@ def notify_configured(context: Context) -> None:
     """Hand a context to the notifier of the installation's choice, if there is one; the live loops' alerts come here.
 
     :raises ValueError: if the variable does not hold what is described above.
-    :raises Exception: as that notifier had it.
+    :raises Exception: whatever that notifier raises.
     """
     configured = Variable.get(_SETTING, default="")
     if configured:

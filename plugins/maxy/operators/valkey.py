@@ -412,7 +412,7 @@ class ClickHouseToValkeyHashOperator(ClickHouseTemplateOperator):
         )
 
     def _refuse_locked_group(self, version: Version, cached: int, reset_command: str) -> None:
-        """Fail if what is cached has a version of the future, so that its being newer says nothing.
+        """Fail if the version of what is cached lies in the future: that it is the newer one means nothing then.
 
         :raises AirflowFailException: saying how to remove the version.
         """

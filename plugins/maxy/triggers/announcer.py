@@ -53,7 +53,7 @@ class AirflowAnnouncer:
         The notifier's templates see ``exception`` (the message), ``dag``, ``ti.dag_id``, ``ti.task_id`` and
         ``alert`` (``loop``, ``message``, ``cleared``).
 
-        :raises Exception: as the notifier had it.
+        :raises Exception: whatever the notifier raises.
         """
         dag_id = f"realtime_{loop}"
         context: Any = {

@@ -179,7 +179,7 @@ def test_observer_that_fails_is_said_once_and_changes_nothing(caplog: pytest.Log
     ]
 
 
-def test_status_says_how_the_loop_fares() -> None:
+def test_the_status_says_what_the_last_ticks_did() -> None:
     result = TickResult(rows=7, keys=3, left_out=2, out_of_range={"lcp": 4})
 
     def work(number: int) -> TickResult:

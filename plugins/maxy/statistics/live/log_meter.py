@@ -138,7 +138,7 @@ class LogMeter(Loop):
 
     When the server's clock is set back by more than ``lateness_seconds``, the rows that arrive from then until the next
     tick bear times that were counted for good, and are not counted; those after that tick are. Nothing is counted
-    twice, and its being set forward costs nothing.
+    twice, and a clock that is set forward costs nothing.
 
     A row whose ``reg_dt`` lies more than half a minute in the future is counted like any other, but from then on until
     that time whole tables are read.

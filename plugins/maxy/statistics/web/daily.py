@@ -85,7 +85,7 @@ async def _checked_days(sources: StatisticsSources, today: date) -> tuple[list[C
 
 
 async def _cached(sources: StatisticsSources, days: Sequence[date]) -> dict[date, int]:
-    """Return how many keys Valkey has of each day; nothing where it cannot be asked, which is said elsewhere."""
+    """Return how many keys Valkey has of each day; nothing where it cannot be asked: the servers' status says so."""
     prefix = (await sources.settings()).prefix
     try:
         async with sources.valkey() as valkey:

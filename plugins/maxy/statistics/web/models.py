@@ -209,7 +209,7 @@ class Daily(BaseModel):
 
 
 class Health(BaseModel):
-    """How everything fares. What could not be asked says why."""
+    """Status of loops, daily job and servers. What could not be asked says why."""
 
     at: str = Field(description="when the answer was made")
     timezone: str | None = Field(description="the statistics time zone; null where the settings cannot be read")

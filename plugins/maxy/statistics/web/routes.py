@@ -170,7 +170,7 @@ async def days_as_csv(
 
 @router.get("/health", summary="Status of loops, daily job and servers")
 async def health(request: Request) -> Health:
-    """Tell how the loops, the daily job and the servers fare; what cannot be asked is said in its place."""
+    """Return the status of loops, daily job and servers; what cannot be asked is said in its place."""
     found = service(request)
     return await found.health.get((), lambda: health_module.health(found.sources))
 

@@ -1,4 +1,4 @@
-"""How everything fares, as the health page is told."""
+"""Status of loops, daily job and servers, as the health page is told."""
 
 from __future__ import annotations
 

@@ -300,7 +300,7 @@ class WindowSample:
         return accepted, np.sort(among_kept[out[out < len(among_kept)]])
 
     def _last_of_pairs(self, kept: NDArray[np.bool_], lengths: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Return the places of the last points of each pair that have not aged out, so many as is said for it."""
+        """Return the places of the last points of each pair that have not aged out, as many as ``lengths`` says."""
         places = np.flatnonzero(kept & (lengths > 0)[self.entries.pair])
         pair = self.entries.pair[places]
         # Sixteen bits are sorted far faster, and mostly suffice.
