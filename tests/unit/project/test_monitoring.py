@@ -63,7 +63,9 @@ def test_every_metric_of_the_loops_is_documented_and_no_other(monkeypatch: pytes
     sent: set[tuple[str, str]] = set()
     kinds = {"incr": "counter", "gauge": "gauge", "timing": "timing"}
     for function, kind in kinds.items():
-        monkeypatch.setattr(announcer.stats, function, lambda name, *_, kind=kind, **__: sent.add((name, kind)))
+        monkeypatch.setattr(
+            f"maxy.triggers.announcer.stats.{function}", lambda name, *_, kind=kind, **__: sent.add((name, kind))
+        )
     monkeypatch.setattr(announcer, "_initialize", lambda: False)
     observer = announcer.AirflowAnnouncer().observer("page")
     for failures in (0, 1):
