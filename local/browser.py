@@ -10,8 +10,6 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from playwright.sync_api import sync_playwright
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -49,6 +47,9 @@ def running_browser(executable: str) -> Iterator[Browser]:
 
     :param executable: its path.
     """
+    # Takes a while, and most of what reads this module starts no browser.
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=list(_ARGUMENTS))
         try:

@@ -1,4 +1,7 @@
-"""Run tasks without a scheduler, and read what they wrote."""
+"""Run tasks without a scheduler, and read what they wrote.
+
+Airflow is imported by what needs it alone: most tests of the servers do without.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import redis
-from airflow.dag_processing.dagbag import DagBag
 
 from maxy import testing
 from maxy.migrations import ClickHouseMigrations, ClickHouseServer
-from maxy.testing.tasks import run_in_context
 from maxy.valkey.groups import REGISTRY_KEY
 from tests.waiting import wait_until
 
@@ -98,6 +99,8 @@ def daily_task(task_id: str, *, settings: Mapping[str, Any] | None = None) -> An
 
     :param settings: ClickHouse settings on top of the task's own.
     """
+    from airflow.dag_processing.dagbag import DagBag
+
     bag = DagBag(dag_folder=str(Path(__file__).resolve().parents[1] / "dags"))
     task: Any = bag.dags["device_statistic_daily"].get_task(task_id)
     if settings:
@@ -110,6 +113,8 @@ def run_task(task: BaseOperator, **options: Any) -> Any:
 
     :return: what the task would push as XCom.
     """
+    from maxy.testing.tasks import run_in_context
+
     return run_in_context(task, task_context(task, **options))
 
 

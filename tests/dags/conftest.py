@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 
 from tests.conftest import ROOT
+
+if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
 
 _LIVE_SETTINGS = "AIRFLOW_VAR_MAXY_REALTIME"
 
@@ -18,6 +22,8 @@ def _default_live_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def dag_bag() -> DagBag:
+    from airflow.dag_processing.dagbag import DagBag
+
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv(_LIVE_SETTINGS, "{}")
         return DagBag(dag_folder=str(ROOT / "dags"))

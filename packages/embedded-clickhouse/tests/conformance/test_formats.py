@@ -7,8 +7,6 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import zstandard
 
@@ -93,6 +91,9 @@ def test_text_formats_are_what_other_programs_read(suite: Suite, full: str) -> N
 
 
 def test_arrow_and_parquet_are_what_other_programs_read_and_write(suite: Suite, full: str, empty: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     sql = f"SELECT n, s, f, a FROM {full} ORDER BY n"
     expected = [dict(zip("nsfa", row, strict=False)) for row in _ROWS]
     with pa.ipc.open_stream(suite.plain.body(sql, "ArrowStream")) as stream:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import clickhouse_connect
-import pandas as pd
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
@@ -388,6 +387,8 @@ class TestClickHouseConnect:
         client.command("DROP TABLE cc")
 
     def test_data_frames_and_arrow(self, client: Client) -> None:
+        import pandas as pd
+
         client.command("CREATE TABLE df (n UInt64, s String) ENGINE = Memory")
         client.insert_df("df", pd.DataFrame({"n": [1, 2, 3], "s": ["a", "b", "c"]}))
         table = client.query_arrow("SELECT * FROM df ORDER BY n")

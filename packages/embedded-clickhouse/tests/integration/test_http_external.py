@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import clickhouse_connect
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 from clickhouse_connect.driver.external import ExternalData
@@ -153,6 +151,9 @@ def test_a_large_file_comes_whole(http_client: Http) -> None:
 
 class TestClickHouseConnect:
     def test_external_data_in_several_files_and_formats(self, client: Client) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet
+
         sink = pa.BufferOutputStream()
         pyarrow.parquet.write_table(pa.table({"id": pa.array([1, 2], pa.uint32())}), sink)
         data = ExternalData(

@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-import pandas as pd
 import pytest
 from clickhouse_driver.errors import ErrorCodes, ServerException
 from clickhouse_driver.protocol import ServerPacketTypes
@@ -182,6 +181,8 @@ def test_an_error_in_a_statement_with_totals_leaves_the_connection_usable(client
 
 
 def test_data_frames_go_in_and_come_out(server: Server, name: str) -> None:
+    import pandas as pd
+
     frame = pd.DataFrame(
         {
             "n": [1, 2, 3],
