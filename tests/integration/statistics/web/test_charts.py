@@ -505,5 +505,6 @@ def test_without_its_library_a_page_says_so_and_goes_on(browser: Browser, site: 
     page.goto(f"{site}/history")
     page.locator("#history-chart.chart-failed").wait_for()
     assert "could not be loaded" in page.locator("#history-chart").inner_text()
-    assert page.locator("#table tbody tr").count() == len(DAYS)
+    rows = page.locator("#table tbody tr")
+    wait_until(lambda: rows.count() == len(DAYS), PATIENCE, "the table is there all the same")
     page.close()
