@@ -31,8 +31,10 @@ from maxy.valkey.hashes import (
 )
 from maxy.valkey.keys import KeyTemplate
 from maxy.valkey.one_step import MOST_KEYS
+from tests.integration.valkey.scripts import after_script, run_by
 from tests.realtime_support import examples
 from tests.support import data_keys, hashes
+from tests.valkey_replies import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -351,13 +353,14 @@ class TestLargeGroups:
     @pytest.mark.parametrize("options", [{"large_groups": LargeGroups.SLICES}, {"layout": Layout.GENERATIONS}])
     def test_no_command_is_given_more_than_some_hundred_keys(self, valkey: Valkey, options: dict[str, Any]) -> None:
         publisher = group(valkey, batch_size=10**9, **options)
-        run, given = publisher._scripts.run, []
+        run = publisher._scripts.run
+        given: list[int] = []
 
         def counted(script: str, arguments: Any, *, keys: Any = ()) -> Any:
             given.append(len(arguments))
             return run(script, arguments, keys=keys)
 
-        publisher._scripts.run = counted
+        run_by(publisher, counted)
         publish(publisher, names(LARGE))
         publish(publisher, names(LARGE, "other"))
         assert max(given) < 1000
@@ -406,7 +409,7 @@ class TestLargeGroups:
 
     def test_of_two_writers_at_once_the_one_that_has_begun_last_goes_on(self, valkey: Valkey) -> None:
         first, second = (group(valkey, large_groups=LargeGroups.SLICES) for _ in range(2))
-        done = []
+        done: list[Publication] = []
 
         def overtake() -> None:
             if not done:
@@ -430,15 +433,7 @@ class TestLargeGroups:
 
 def after(publisher: HashPublisher, name: str, act: Callable[[], Any]) -> None:
     """Have something happen after a script of a publisher has run."""
-    run = publisher._scripts.run
-
-    def run_and_act(script: str, arguments: Any, *, keys: Any = ()) -> Any:
-        answer = run(script, arguments, keys=keys)
-        if script == name:
-            act()
-        return answer
-
-    publisher._scripts.run = run_and_act
+    after_script(publisher, name, lambda _: act())
 
 
 def die_after(publisher: HashPublisher, name: str) -> None:
@@ -466,22 +461,22 @@ class TestGenerations:
         }
         assert sorted(reader.keys()) == sorted([*names(10), "shop:x"])
         # As another language reads.
-        generation = valkey.hget("index:shop:group", "generation")
+        generation = as_text(valkey.hget("index:shop:group", "generation"))
         assert valkey.hgetall(f"shop:x@{generation}") == {"v": "2"}
         assert valkey.zcard(f"index:shop@{generation}") == 11
 
     def test_the_former_generation_goes_after_its_readers_have_finished(self, valkey: Valkey) -> None:
         publish(self.publisher(valkey), names(1000), "1", expire=10_000)
-        former = valkey.hget("index:shop:group", "generation")
+        former = as_text(valkey.hget("index:shop:group", "generation"))
         publish(self.publisher(valkey), names(3), "2", expire=10_000)
-        members = valkey.zrange(f"index:shop@{former}", 0, -1)
+        members = [as_text(member) for member in valkey.zrange(f"index:shop@{former}", 0, -1)]
         assert min(valkey.pttl(f"{key}@{former}") for key in members) > 50_000
         ends = [valkey.pexpiretime(f"{key}@{former}") for key in [*members, "index:shop"]]
         # One after the other, 20,000 a second.
         assert ends == sorted(ends)
         assert ends[-1] - ends[0] >= 45
         assert valkey.hgetall("shop:3@" + former) == {"v": "1"}
-        assert not [field for field in valkey.hgetall("index:shop:group") if ":" in field]
+        assert not [field for field in valkey.hgetall("index:shop:group") if ":" in as_text(field)]
 
     def test_an_empty_result_is_a_generation_too(self, valkey: Valkey) -> None:
         publish(self.publisher(valkey), ["shop:kr"])
@@ -502,7 +497,7 @@ class TestGenerations:
         found = GroupReader(valkey, "index:shop").read_many(names(600))
         assert found == rows(names(600), "1" if "switch" not in script and "retire" not in script else "2")
         publish(self.publisher(valkey), names(600), "3", expire=10_000)
-        current = valkey.hget("index:shop:group", "generation")
+        current = as_text(valkey.hget("index:shop:group", "generation"))
         others = [key for key in valkey.scan_iter(match="*@*") if not key.endswith(f"@{current}")]
         assert others
         assert max(valkey.pttl(key) for key in others) < 61_000
@@ -519,7 +514,8 @@ class TestGenerations:
 
     def test_a_generation_that_another_writer_has_overtaken_is_not_published(self, valkey: Valkey) -> None:
         slow = self.publisher(valkey)
-        state, done = slow.state(), []
+        state = slow.state()
+        done: list[Publication] = []
 
         def overtake() -> None:
             if not done:
@@ -622,7 +618,7 @@ def test_an_answer_that_is_lost_is_not_asked_for_twice(valkey: Valkey) -> None:
                 run(name, arguments, keys=keys)
             return run(name, arguments, keys=keys)
 
-        publisher._scripts.run = twice
+        run_by(publisher, twice)
         done = publish(publisher, names(count - 5), "2")
         assert (done.written, done.removed, done.superseded_by) == (count - 5, 5, None), script
         found = GroupReader(valkey, "index:shop").read_many(names(count))
@@ -633,7 +629,7 @@ def test_the_registry_says_how_a_groups_keys_are_made(valkey: Valkey) -> None:
     HashPublisher(valkey, "{p}index", template=KeyTemplate("s:{a}", prefix="{p}"), writer=Writer("d.t")).publish(
         ["{p}s:1"], ["v"], [["1"]], version=Version(1), expire_seconds=10
     )
-    assert json.loads(valkey.hget("maxy:groups", "{p}index")) == ["{p}", "s:{a}"]
+    assert json.loads(as_text(valkey.hget("maxy:groups", "{p}index"))) == ["{p}", "s:{a}"]
 
 
 WAYS: list[dict[str, Any]] = [{}, {"large_groups": LargeGroups.SLICES}, {"layout": Layout.GENERATIONS}]
@@ -682,7 +678,8 @@ def test_any_sequence_of_ways_versions_and_deaths_leaves_the_newest_whole(
 
 def die_after_scripts(publisher: HashPublisher, count: int) -> None:
     """Have a publisher's client break off after so many scripts."""
-    run, done = publisher._scripts.run, []
+    run = publisher._scripts.run
+    done: list[str] = []
 
     def run_or_die(script: str, arguments: Any, *, keys: Any = ()) -> Any:
         answer = run(script, arguments, keys=keys)
@@ -691,4 +688,4 @@ def die_after_scripts(publisher: HashPublisher, count: int) -> None:
             raise redis.ConnectionError("the writer dies here")
         return answer
 
-    publisher._scripts.run = run_or_die
+    run_by(publisher, run_or_die)

@@ -18,7 +18,9 @@ from maxy.valkey.hashes import (
     Writer,
 )
 from maxy.valkey.keys import KeyTemplate
+from tests.integration.valkey.scripts import after_script
 from tests.support import data_keys, hashes
+from tests.valkey_replies import as_number
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
@@ -140,7 +142,7 @@ class TestOrderOfReading:
         assert publish_read(valkey, {"k:1": {"a": "second"}, "k:2": {"a": "2"}}, second).written == 2
         refused = publish_read(valkey, {"k:1": {"a": "first"}, "k:3": {"a": "3"}}, first)
         assert (refused.written, refused.removed) == (0, 0)
-        assert refused.superseded_by == int(valkey.zscore(INDEX, "k:1"))
+        assert refused.superseded_by == as_number(valkey.zscore(INDEX, "k:1"))
         assert hashes(valkey, "k:*") == {"k:1": {"a": "second"}, "k:2": {"a": "2"}}
         assert publish_read(valkey, {"k:1": {"a": "first"}}, state_of(valkey)).written == 1
         assert data_keys(valkey) == [INDEX, "k:1"]
@@ -267,19 +269,6 @@ def test_the_same_version_again_changes_nothing(valkey: Valkey) -> None:
     publish(valkey, rows)
     assert publish(valkey, rows) == Publication(written=2, removed=0)
     assert hashes(valkey) == rows
-
-
-def after_script(publisher: HashPublisher, name: str, act: Callable[[Any], Any]) -> None:
-    """Have something happen after each run of one of a publisher's scripts."""
-    run = publisher._scripts.run
-
-    def run_and_act(script: str, arguments: Any, *, keys: Any = ()) -> Any:
-        answer = run(script, arguments, keys=keys)
-        if script == name:
-            act(keys)
-        return answer
-
-    publisher._scripts.run = run_and_act
 
 
 def test_a_staged_hash_that_is_lost_leaves_the_group_as_it_was(valkey: Valkey) -> None:

