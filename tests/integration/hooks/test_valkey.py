@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.connection import AbstractConnection
 from redis.exceptions import ConnectionError as ValkeyConnectionError
 from redis.exceptions import TimeoutError as ValkeyTimeoutError
 
@@ -96,6 +97,8 @@ def test_both_wait_equally_long(hanging: Hanging) -> None:
     with ValkeyHook("hanging").client() as client:
         settings = client.connection_pool.connection_kwargs
         found = [settings[name] for name in limits], settings["retry"].get_retries()
-        assert client.connection_pool.make_connection().retry.get_retries() == 1
+        connection = client.connection_pool.make_connection()
+        assert isinstance(connection, AbstractConnection)
+        assert connection.retry.get_retries() == 1
         assert client.get_retry() is settings["retry"]
     assert found == ([5.0, 5.0], 1) == asyncio.run(asynchronous_limits())

@@ -330,7 +330,10 @@ def later_rows(number: int) -> list[Row]:
 
 
 def expected(rows: Sequence[Row], updated_at: str) -> dict[str, dict[str, str]]:
-    return {key(shop.replace(":", "%3A"), till): fields(shop, till, *rest, updated_at) for shop, till, *rest in rows}
+    return {
+        key(shop.replace(":", "%3A"), till): fields(shop, till, sold, mean, updated_at)
+        for shop, till, sold, mean in rows
+    }
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -467,7 +470,7 @@ def test_what_is_no_key_of_the_loop_stands_in_its_index_for_nothing(
         async with orders() as running:
             running.loop.rows = list(ROWS)
             await running.tick(NOW)
-            valkey.zadd(INDEX, {member: "+inf"})
+            valkey.zadd(INDEX, {member if isinstance(member, bytes) else member.encode(): "+inf"})
             is_theirs = isinstance(member, str) and member != f"{PREFIX}:loop:orders:lease"
             if is_theirs:
                 valkey.set(member, "theirs")

@@ -42,7 +42,8 @@ def test_the_variable_gives_it_a_dag_and_has_it_watched(monkeypatch: pytest.Monk
     task: Any = bag.dags["realtime_shop_sales"].get_task("run_loop")
     assert task.loop == PATH
     assert (task.settings["least_amount"], task.settings["period_seconds"]) == (1.0, 10.0)
-    assert "shop_sales" in bag.dags["realtime_watch"].get_task("run_loop").settings["watched"]
+    watch: Any = bag.dags["realtime_watch"].get_task("run_loop")
+    assert "shop_sales" in watch.settings["watched"]
 
 
 def test_a_wrong_value_of_its_own_option_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

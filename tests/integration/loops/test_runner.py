@@ -20,6 +20,7 @@ from maxy.loops.status import LoopStatus
 from maxy.loops.tick_writer import TickWriter
 from maxy.valkey.lease import Lease, LeaseLost
 from tests.realtime_support import PREFIX, fast_settings
+from tests.valkey_replies import as_bytes, decoded_hash
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -65,7 +66,8 @@ class Copy:
         self.lease = Lease(self.valkey, LEASE_KEY, ttl=timedelta(seconds=ttl))
         given = {"lease_seconds": 0.3, **options}
         settings = fast_settings(PERIOD, **given)
-        environment: Any = LoopEnvironment(None, self.valkey, self.lease, PREFIX, ZoneInfo("UTC"), settings)
+        clickhouse: Any = None
+        environment = LoopEnvironment(clickhouse, self.valkey, self.lease, PREFIX, ZoneInfo("UTC"), settings)
         self.loop = Counter(environment)
         deadline = datetime.now(UTC) + timedelta(minutes=5)
         #: Failures, as they come.
@@ -86,9 +88,10 @@ class Copy:
         with suppress(asyncio.CancelledError):
             await self.task
 
-    async def status(self) -> LoopStatus | None:
-        values = await self.valkey.hgetall(STATUS_KEY)
-        return LoopStatus.from_texts({name.decode(): value.decode() for name, value in values.items()})
+    async def status(self) -> LoopStatus:
+        status = LoopStatus.from_texts(decoded_hash(await self.valkey.hgetall(STATUS_KEY)))
+        assert status is not None
+        return status
 
 
 @asynccontextmanager
@@ -141,7 +144,7 @@ def test_every_count_is_there_once_over_many_hand_overs(valkey_server: ValkeySer
             await running[-1].next_tick()
             await running[-1].cancel()
             # A tick that was cancelled in its write may have been written without its copy knowing.
-            written = int(await running[-1].valkey.get("count"))
+            written = int(as_bytes(await running[-1].valkey.get("count")))
             assert 0 <= written - sum(copy.loop.ticks for copy in running) <= len(running)
 
     asyncio.run(asyncio.wait_for(story(), 30))
@@ -177,7 +180,7 @@ def test_copy_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on(val
             await stopped.cancel()
             for _ in range(3):
                 await successor.next_tick()
-            assert int(await successor.valkey.get("count")) in (
+            assert int(as_bytes(await successor.valkey.get("count"))) in (
                 ticks + successor.loop.ticks, ticks + successor.loop.ticks + 1,
             )  # fmt: skip
             await successor.cancel()
@@ -199,7 +202,7 @@ def test_emptied_valkey_is_gone_on_from(valkey_server: ValkeyServer) -> None:
                     )
                 counted = sum(copy.loop.ticks for copy in both) - ticks
                 # Counted from 0 again; a tick that was under way may have been written before or behind its count.
-                assert abs(int(await both[0].valkey.get("count")) - counted) <= 1
+                assert abs(int(as_bytes(await both[0].valkey.get("count"))) - counted) <= 1
             assert [copy.lease.held for copy in both].count(True) == 1
             assert not any(copy.task.done() for copy in both)
 

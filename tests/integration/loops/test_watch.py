@@ -29,6 +29,7 @@ from maxy.statistics.live_loops import LIVE_LOOPS
 from maxy.valkey.lease import Lease, LeaseLost
 from tests.ports import free_port
 from tests.realtime_support import PREFIX, TYPES, FakeClock, spoil
+from tests.valkey_replies import as_text, put_hash
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -53,6 +54,9 @@ class Told:
 
     def gauge(self, name: str, value: float, loop: str) -> None:
         self.gauges[loop, name] = value
+
+    def service_gauge(self, name: str, value: float, **tags: str) -> None:
+        raise AssertionError(f"the watch tells nothing of services: {name}")
 
     async def alert(self, loop: str, message: str, *, cleared: bool) -> None:
         self.tried += 1
@@ -111,7 +115,7 @@ def keep_status(valkey: Valkey, name: str, last_success_at: datetime | None, **f
     """Write what a loop's runner writes."""
     status = LoopStatus(PERIODS[name], holder="1:token", host="here", last_success_at=last_success_at, **fields)
     valkey.delete(loop_key(PREFIX, name))
-    valkey.hset(loop_key(PREFIX, name), mapping=status.texts())
+    put_hash(valkey, loop_key(PREFIX, name), status.texts())
 
 
 def after(minutes: float) -> datetime:
@@ -597,7 +601,7 @@ def test_a_loop_that_is_watched_no_more_is_forgotten(port: int, valkey: Valkey) 
         async with copy_of_watch(port, told, watched=[]) as copy:
             await copy.tick(after(6))
         assert told.new() == []
-        assert json.loads(valkey.get(INCIDENTS)) == {}
+        assert json.loads(as_text(valkey.get(INCIDENTS))) == {}
 
     asyncio.run(scenario())
 
@@ -627,7 +631,7 @@ def test_incidents_of_another_type_are_noticed_anew(port: int, valkey: Valkey, k
             copy.watch.reset()
             await copy.tick(after(5))
             assert told.ends() == [("page", False)]
-            assert json.loads(valkey.get(INCIDENTS)).keys() == {"page"}
+            assert json.loads(as_text(valkey.get(INCIDENTS))).keys() == {"page"}
             assert copy.lease.replaced.count == 1
 
     asyncio.run(scenario())
@@ -705,8 +709,8 @@ def test_an_alert_that_could_not_be_delivered_is_sent_again_until_it_is(port: in
             keep_status(valkey, "page", after(10))
             await copy.tick(after(10))
             told.broken = False
-            for minutes in (10.5, 11):
-                await copy.tick(after(minutes))
+            for later in (10.5, 11):
+                await copy.tick(after(later))
             assert told.ends() == [("page", True)]
 
     asyncio.run(scenario())
@@ -724,7 +728,7 @@ def test_an_incident_that_ends_before_it_could_be_told_is_not_told(port: int, va
             keep_status(valkey, "page", after(6))
             await copy.tick(after(6))
             assert told.new() == []
-            assert json.loads(valkey.get(INCIDENTS)) == {}
+            assert json.loads(as_text(valkey.get(INCIDENTS))) == {}
 
     asyncio.run(scenario())
 
