@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from maxy.text import escaped
+from tests.valkey_replies import as_bytes, scored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -73,11 +74,13 @@ def check_invariant(
     assert state["cutoff_ms"] <= cutoff_ms
     noted = {
         identity: point
-        for identity, point in noted_points(client.zrange(loop.own_key("notes"), 0, -1)).items()
+        for identity, point in noted_points(map(as_bytes, client.zrange(loop.own_key("notes"), 0, -1))).items()
         if point.arrival >= cutoff_ms
     }
     sets = {
-        key.decode("utf-8", "surrogateescape").removeprefix(prefix): client.zrange(key, 0, -1, withscores=True)
+        key.decode("utf-8", "surrogateescape").removeprefix(prefix): scored(
+            client.zrange(key, 0, -1, withscores=True), bytes
+        )
         for key in client.scan_iter(match=f"{prefix}*", count=1000)
         if not key.endswith(b":meta")
     }

@@ -382,11 +382,12 @@ def test_the_process_ends_well_when_it_is_told_to(server: Server, client: Client
         "--rate",
         "50",
         "--ledger",
-        ledger,
+        str(ledger),
         "--heartbeat",
-        heartbeat,
+        str(heartbeat),
     ]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         try:
             assert "feeding 50 rows/s into each of" in process.stdout.readline()
             # Any reading of the ledger, however far it is, must agree with the tables at the end.

@@ -30,6 +30,7 @@ from tests.conftest import ROOT
 from tests.oracle import HISTORY, LONGEST_NAME, ExpectedStatistics, expected_statistics, written_name
 from tests.realtime_support import PREFIX, examples, running_loop
 from tests.support import Valkey, hashes, make_tables, package_environment, run_dag
+from tests.valkey_replies import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -389,7 +390,8 @@ def check_points(
     found: Counter[tuple[str, int, str | None, int]] = Counter()
     sets = [key for key in valkey.scan_iter(match=f"{PREFIX}:{kind}:*") if valkey.type(key) == "zset"]
     for key in sets:
-        for point in map(json.loads, valkey.zrange(key, 0, -1)):
+        for member in valkey.zrange(key, 0, -1):
+            point = json.loads(as_text(member))
             found[point["package_nm"], point["server_type"], point["os_type"], point[value]] += 1
             assert key == f"{PREFIX}:{kind}:{escaped(point['package_nm'])}:{point['server_type']}"
     assert found == shown

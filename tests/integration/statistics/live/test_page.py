@@ -266,7 +266,7 @@ def test_values_out_of_range_are_left_out_counted_and_named(
     options: dict[str, Any], pages: Pages, loop: Any, valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    absurd = [
+    absurd: list[dict[str, float | None]] = [
         {"crash_count": 2**32 - 1, "log_count": 2**64 - 1, "lcp": -5.0, "fcp": 2.0},
         {"intervaltime": 2**32 - 1, "lcp": 1e300, "fcp": math.inf, "inp": 600_000.5},
         {"lcp": 1.7e308, "fcp": -math.inf, "ttfb": math.nan, "inp": -0.1},
