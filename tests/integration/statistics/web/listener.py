@@ -35,11 +35,23 @@ class LivePage:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
-        self.today: dict[str, Any] | None = None
-        self.loops: dict[str, Any] | None = None
+        self._today: dict[str, Any] | None = None
+        self._loops: dict[str, Any] | None = None
         self.slots: list[dict[str, Any]] = []
         self.points: dict[str, dict[int, tuple[Any, ...]]] = {}
         self.has_ended = False
+
+    @property
+    def today(self) -> dict[str, Any]:
+        """The figures of today as they were told last."""
+        assert self._today is not None, "today has not been told"
+        return self._today
+
+    @property
+    def loops(self) -> dict[str, Any]:
+        """What was told of the loops last."""
+        assert self._loops is not None, "the loops have not been told"
+        return self._loops
 
     def take(self, piece: bytes) -> None:
         """Take over a piece of the stream."""
@@ -51,10 +63,10 @@ class LivePage:
         getattr(self, f"_take_{name}")(data)
 
     def _take_today(self, data: dict[str, Any]) -> None:
-        self.today = data
+        self._today = data
 
     def _take_loops(self, data: dict[str, Any]) -> None:
-        self.loops = data
+        self._loops = data
 
     def _take_log_rate(self, data: dict[str, Any]) -> None:
         self.slots = [*([] if data["reset"] else self.slots), *data["slots"]]
@@ -74,6 +86,10 @@ class LivePage:
         """Return the names of the events."""
         return [name if name != "scatter" else data["loop"] for name, data in self.events]
 
+    def times(self, name: str) -> int:
+        """Return how often something was told."""
+        return self.names().count(name)
+
     def knows_all(self) -> bool:
         """Whether everything was told at least once."""
         return {"loops", "today", "log_rate", "loading_time", "response_time"} <= set(self.names())
@@ -81,6 +97,14 @@ class LivePage:
     async def until(self, condition: Callable[[], Any], what: str = "it is told") -> None:
         """Wait for something to be told."""
         await soon(condition, what)
+
+    async def until_told(self, name: str, times: int) -> None:
+        """Wait until something has been told so many times, neither fewer nor more."""
+        await soon(lambda: self.times(name) == times, f"{name} is told {times} times")
+
+    async def until_ended(self) -> None:
+        """Wait for the end of the stream."""
+        await soon(lambda: self.has_ended, "the stream ends")
 
 
 async def soon(condition: Callable[[], Any], what: str) -> None:

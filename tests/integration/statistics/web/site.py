@@ -28,6 +28,7 @@ from maxy.valkey.keys import KeyTemplate
 from maxy.web.sources import Clients
 from tests.realtime_support import PREFIX
 from tests.ui_support import browsing, page_settings, statistics_app
+from tests.valkey_replies import put_hash
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
@@ -45,8 +46,14 @@ if TYPE_CHECKING:
 
 #: Package, server type and system.
 Triple = tuple[str, int, str]
+NAMES = ("package_nm", "server_type", "os_type")
 DATABASE = "ui"
 PERIODS = {name: loop_class(path).period_seconds for name, path in LIVE_LOOPS.items()}
+
+
+def asked(triple: Triple) -> dict[str, Any]:
+    """Return the parameters by which the API is asked for a key."""
+    return dict(zip(NAMES, triple, strict=True))
 
 
 @dataclass
@@ -131,7 +138,7 @@ class _Counting(Redis):
         self._commands = commands
 
     def pipeline(self, *arguments: Any, **options: Any) -> Any:
-        made = super().pipeline(*arguments, **options)
+        made: Any = super().pipeline(*arguments, **options)
         execute = made.execute
 
         async def counting(*given: Any, **more: Any) -> Any:
@@ -147,7 +154,7 @@ def key_of(kind: str, values: Iterable[object]) -> str:
 
     :param kind: ``device``, ``page``, ``log_meter`` or a scatter.
     """
-    found = loop_class(LIVE_LOOPS[kind])
+    found: Any = loop_class(LIVE_LOOPS[kind])
     template = KeyTemplate(found.key_template, prefix=f"{PREFIX}:", reserved=getattr(found, "reserved", ()))
     return next(template.keys([[str(value)] for value in values]))
 
@@ -170,7 +177,7 @@ class Loops:
             "last_success_at": at,
             **fields,
         }
-        self._valkey.hset(loop_key(PREFIX, name), mapping=LoopStatus(PERIODS[name], **told).texts())
+        put_hash(self._valkey, loop_key(PREFIX, name), LoopStatus(PERIODS[name], **told).texts())
 
     def all_ticked(self, at: datetime) -> None:
         """Leave the status of every loop."""
@@ -180,10 +187,10 @@ class Loops:
     def figures(self, loop: str, triple: Triple, at: datetime, **figures: Any) -> None:
         """Leave a key's hash, and note it in the index; figures that are not given are 0."""
         metrics = DEVICE_METRICS if loop == Device.name else PAGE_METRICS
-        names = dict(zip(("package_nm", "server_type", "os_type"), map(str, triple), strict=True))
+        names = dict(zip(NAMES, map(str, triple), strict=True))
         key = key_of(loop, triple)
         written = {**names, **dict.fromkeys(metrics, 0), **figures, "updated_at": utc_iso(at)}
-        self._valkey.hset(key, mapping=written)
+        put_hash(self._valkey, key, written)
         self._valkey.zadd(f"{loop_key(PREFIX, loop)}:keys", {key: at.timestamp()})
 
     def rate(self, pair: tuple[str, int], end: datetime, rows: int) -> None:

@@ -7,6 +7,7 @@ import json
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,10 +25,11 @@ from tests.integration.statistics.web.test_live_figures import insert_log
 from tests.ports import free_port
 from tests.realtime_support import FakeClock, examples
 from tests.support import Valkey
+from tests.valkey_replies import scored
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from clickhouse_connect.driver.client import Client
@@ -81,7 +83,7 @@ def fill(loops: Loops, triple: Triple = KEY) -> None:
 
 def is_as_in_valkey(page: LivePage, valkey: Valkey, triple: Triple = KEY) -> bool:
     """Whether a page shows what Valkey has, read here by the documented names."""
-    shown = page.today or {}
+    shown = page.today
     for part, metrics in (("device", DEVICE_METRICS), ("page", PAGE_METRICS)):
         kept = valkey.hgetall(key_of(part, triple))
         figures = {metric: json.loads(kept[metric]) for metric in metrics} if kept else None
@@ -92,11 +94,24 @@ def is_as_in_valkey(page: LivePage, valkey: Valkey, triple: Triple = KEY) -> boo
         if shown[part] != {"updated_at": kept.get("updated_at"), "figures": figures, "wrong_key": None}:
             return False
     for loop in SCATTER_NAMES:
-        members = valkey.zrange(key_of(loop, triple[:2]), 0, -1, withscores=True)
+        members = scored(valkey.zrange(key_of(loop, triple[:2]), 0, -1, withscores=True), str)
         kept_points = sorted((int(score), float(json.loads(text)[VALUES[loop]])) for text, score in members)
         if sorted(values[:2] for values in page.points[loop].values()) != kept_points:
             return False
     return True
+
+
+async def until_shown(page: LivePage, valkey: Valkey, triple: Triple = KEY, *, more_events_than: int = 0) -> None:
+    """Wait for a page to show what Valkey has."""
+    await page.until(
+        lambda: page.knows_all() and len(page.events) > more_events_than and is_as_in_valkey(page, valkey, triple),
+        "what is in Valkey is shown",
+    )
+
+
+async def until_more(count: Callable[[], int], than: int) -> None:
+    """Wait for a count to go beyond a number."""
+    await soon(lambda: count() > than, f"there are more than {than}")
 
 
 # --- What a page is told
@@ -151,7 +166,8 @@ def test_a_tick_is_told_with_what_its_loop_writes_and_nothing_else(
 
     async def story(running: Site, clock: FakeClock) -> None:
         async with listening(running, KEY) as page:
-            await page.until(lambda: page.names().count("log_rate") == 2, "the time before the first tick is told")
+            # Of the time before the first tick, too.
+            await page.until_told("log_rate", 2)
             before = len(page.events)
             loops.rate(KEY[:2], at(5), rows=3)
             loops.ticked(loop, at(5))
@@ -173,7 +189,7 @@ def test_points_that_come_and_go_are_told_and_no_others(tell: Any, loops: Loops,
             await page.until(page.knows_all)
             loops.points("loading_time", KEY[:2], [point("loading_time", 20), point("loading_time", 30)], at(5))
             loops.ticked("loading_time", at(5))
-            await page.until(lambda: page.names().count("loading_time") == 2)
+            await page.until_told("loading_time", 2)
             event = next(data for name, data in reversed(page.events) if name == "scatter")
             assert (event["reset"], event["added"]["value_ms"], len(event["removed"])) == (False, [30.0], 1)
             assert event["meta"] == {"last_saved_at": utc_iso(at(5))}
@@ -190,16 +206,16 @@ def test_loops_are_told_every_five_seconds_and_at_once_when_their_state_changes(
             await page.until(page.knows_all)
             for count in (2, 3, 4):
                 clock.advance(5)
-                await page.until(lambda count=count: page.names().count("loops") == count)
+                await page.until_told("loops", count)
             loops.ticked("page", clock.now(), consecutive_failures=3, last_error="OSError: gone")
-            await page.until(lambda: page.names().count("loops") == 5)
+            await page.until_told("loops", 5)
             report = next(one for one in page.loops["loops"] if one["name"] == "page")
             assert (report["state"], report["problem"]) == ("failing", "3 ticks failed in a row: OSError: gone")
             # Time alone makes a loop stale.
             clock.advance(44)
-            await page.until(lambda: page.names().count("loops") == 6)
+            await page.until_told("loops", 6)
             clock.advance(2)
-            await page.until(lambda: page.names().count("loops") == 7)
+            await page.until_told("loops", 7)
             states = {one["name"]: one["state"] for one in page.loops["loops"]}
             assert (states["log_meter"], states["device"]) == ("stale", "ok")
 
@@ -215,10 +231,10 @@ def test_the_log_rate_has_no_gap_between_the_table_and_the_first_tick(tell: Any,
 
     async def story(running: Site, clock: FakeClock) -> None:
         async with listening(running, KEY) as page:
-            await page.until(lambda: page.names().count("log_rate") == 2)
+            await page.until_told("log_rate", 2)
             loops.rate(KEY[:2], at(5), 9)
             loops.ticked("log_meter", at(5))
-            await page.until(lambda: page.names().count("log_rate") == 3)
+            await page.until_told("log_rate", 3)
             starts = [datetime.fromisoformat(slot["start"]) for slot in page.slots]
             ends = [datetime.fromisoformat(slot["end"]) for slot in page.slots]
             gaps = [start - end for end, start in zip(ends, starts[1:], strict=False)]
@@ -255,9 +271,7 @@ def test_what_pages_show_is_what_valkey_has(tell: Any, loops: Loops, valkey: Val
                         loops.points(loop, triple[:2], [point(loop, number) for number in numbers], at(second))
                 loops.all_ticked(at(second))
                 for triple, page in pages:
-                    await page.until(
-                        lambda page=page, triple=triple: page.knows_all() and is_as_in_valkey(page, valkey, triple)
-                    )
+                    await until_shown(page, valkey, triple)
                 clock.advance(1)
 
     tell(story)
@@ -287,15 +301,15 @@ def reads_of_a_story(tell: Any, loops: Loops, pages: list[Triple]) -> dict[tuple
             shown = [await stack.enter_async_context(listening(running, triple)) for triple in pages]
             for page in shown:
                 # The log rate is read until ClickHouse has told of the time before.
-                await page.until(lambda page=page: page.knows_all() and page.names().count("log_rate") > 1)
+                await page.until(page.knows_all)
+                await until_more(partial(page.times, "log_rate"), 1)
             running.commands.clear()
             for number in (1, 2, 3):
                 tick(number)
                 for page in shown:
-                    names = page.names
-                    await page.until(lambda names=names, number=number: names().count("response_time") > number)
-                    await page.until(lambda names=names, number=number: names().count("today") > number)
-                    await page.until(lambda names=names, number=number: names().count("log_rate") > number + 1)
+                    await until_more(partial(page.times, "response_time"), number)
+                    await until_more(partial(page.times, "today"), number)
+                    await until_more(partial(page.times, "log_rate"), number + 1)
             read.update(of_figures(running.commands))
 
     tell(story)
@@ -341,7 +355,7 @@ def test_the_server_counts_no_more_commands_for_many_pages(tell: Any, loops: Loo
             assert "cmdstat_zrange" not in valkey.info("commandstats")
             loops.ticked("loading_time", at(5))
             for page in (first, *pages):
-                await page.until(lambda page=page: page.names().count("loading_time") == 2)
+                await page.until_told("loading_time", 2)
             assert valkey.info("commandstats")["cmdstat_zrange"]["calls"] == 1
 
     tell(story)
@@ -362,9 +376,11 @@ def test_nothing_is_read_when_nobody_listens(tell: Any, loops: Loops, valkey: Va
             loops.all_ticked(at(5))
             await soon(lambda: sum(running.commands.values()) > 20, "the loops are looked at")
             assert of_figures(running.commands) == {}
-            assert not hub._reader.done()
+            reader = hub._reader
+            assert reader is not None
+            assert not reader.done()
             clock.advance(31)
-            await soon(hub._reader.done, "the reader ends")
+            await soon(reader.done, "the reader ends")
             asked = valkey.info("stats")["total_commands_processed"]
             assert valkey.info("stats")["total_commands_processed"] == asked + 1
             loops.all_ticked(at(0))
@@ -406,11 +422,12 @@ def test_a_slow_page_is_told_everything_anew(tell: Any, loops: Loops, valkey: Va
                 loops.points("loading_time", KEY[:2], [point("loading_time", tick + 50)], at(tick))
                 for loop in ("device", "loading_time"):
                     loops.ticked(loop, at(tick))
-                await page.until(lambda tick=tick: is_as_in_valkey(page, valkey) and len(page.events) > tick)
-                (waiting,) = [one for one in running.hub._pages if one is not None and len(one._waiting) > 1] or [None]
-                assert waiting is None or len(waiting._waiting) <= 50
+                await until_shown(page, valkey, more_events_than=tick)
+                waiting = [len(one._waiting) for one in running.hub._pages if len(one._waiting) > 1]
+                assert len(waiting) <= 1
+                assert all(pieces_of_slow <= 50 for pieces_of_slow in waiting)
             events = asyncio.ensure_future(_take_all(slow, pieces))
-            await slow.until(lambda: slow.knows_all() and is_as_in_valkey(slow, valkey))
+            await until_shown(slow, valkey)
             events.cancel()
             assert len(slow.events) < 100
             assert [data["reset"] for name, data in slow.events if name == "scatter"].count(True) > 2
@@ -443,10 +460,10 @@ def test_a_stream_ends_after_its_time(tell: Any, loops: Loops) -> None:
         async with listening(running, KEY, seconds=100) as page, listening(running, KEY) as other:
             await page.until(page.knows_all)
             clock.advance(99)
-            await page.until(lambda: page.names().count("loops") > 1)
+            await until_more(partial(page.times, "loops"), 1)
             assert not page.has_ended
             clock.advance(5)
-            await page.until(lambda: page.has_ended, "the stream ends")
+            await page.until_ended()
             assert not other.has_ended
 
     tell(story)
@@ -474,7 +491,7 @@ def test_streams_end_when_the_server_is_about_to(tell: Any, loops: Loops, monkey
                 await page.until(page.knows_all)
             is_stopping = True
             for page in pages:
-                await page.until(lambda page=page: page.has_ended, "the stream ends")
+                await page.until_ended()
             # Nor does a new one hold it up.
             assert [piece async for piece in running.listen(KEY)] == []
 
@@ -489,9 +506,11 @@ def test_a_defect_of_the_reader_ends_the_streams_and_is_logged(
             await page.until(page.knows_all)
             with monkeypatch.context() as patch:
                 patch.setattr("maxy.web.hub.reports", lambda *_: 1 / 0)
-                await page.until(lambda: page.has_ended, "the stream ends")
+                await page.until_ended()
+            reader = running.hub._reader
+            assert reader is not None
             with suppress(ZeroDivisionError):
-                await running.hub._reader
+                await reader
         assert "The live pages' reader has failed" in caplog.text
         async with listening(running, KEY) as page:
             await page.until(page.knows_all)
@@ -514,9 +533,11 @@ def test_the_reader_ends_when_it_is_cancelled_though_a_client_swallows_it(
         monkeypatch.setattr("maxy.web.hub.read_statuses", swallow)
         async with listening(running, KEY) as page:
             await reading.wait()
-            running.hub._reader.cancel()
-            await page.until(lambda: page.has_ended, "the stream ends")
-            assert running.hub._reader.done()
+            reader = running.hub._reader
+            assert reader is not None
+            reader.cancel()
+            await page.until_ended()
+            assert reader.done()
 
     tell(story)
 
@@ -525,7 +546,7 @@ def test_the_reader_ends_when_it_is_cancelled_though_a_client_swallows_it(
 
 
 @pytest.fixture
-def mortal(tmp_path: Path) -> ValkeyServer:
+def mortal(tmp_path: Path) -> Iterator[ValkeyServer]:
     """A Valkey that a test may stop and start; empty at each start."""
     server = ValkeyServer(port=free_port(), data_dir=tmp_path)
     server.start()
@@ -553,7 +574,7 @@ def test_a_valkey_that_goes_is_told_and_all_is_read_again_when_it_is_back(tell: 
             }
             # Who comes now is told so, too.
             async with listening(running, KEY) as second:
-                await second.until(lambda: second.loops)
+                await second.until(lambda: second.times("loops"))
                 assert second.loops["error"]
                 before = len(page.events)
                 mortal.start()
@@ -593,7 +614,11 @@ def test_a_clickhouse_that_does_not_answer_holds_nothing_up(
 
     async def story(running: Site, clock: FakeClock) -> None:
         never = asyncio.Event()
-        silent = await asyncio.start_server(lambda *_: never.wait(), "127.0.0.1", 0)
+
+        async def hold(*_: object) -> None:
+            await never.wait()
+
+        silent = await asyncio.start_server(hold, "127.0.0.1", 0)
         port = silent.sockets[0].getsockname()[1]
         address = replace(await running.clients._find_clickhouse(), port=port)
 
@@ -607,8 +632,8 @@ def test_a_clickhouse_that_does_not_answer_holds_nothing_up(
                 fill(loops)
                 loops.rate(KEY[:2], at(5 * tick), tick)
                 loops.all_ticked(at(5 * tick))
-                await page.until(lambda tick=tick: page.names().count("today") > tick)
-                await page.until(lambda tick=tick: len(page.slots) > tick)
+                await until_more(lambda: page.times("today"), tick)
+                await until_more(lambda: len(page.slots), tick)
             assert [slot["rows"] for slot in page.slots] == [7, 1, 2]
         silent.close()
 
@@ -624,7 +649,7 @@ def test_settings_that_cannot_be_read_are_told(tell: Any, loops: Loops) -> None:
 
         running.service.sources._read_settings = fail
         async with listening(running, KEY) as page:
-            await page.until(lambda: page.loops)
+            await page.until(lambda: page.times("loops"))
             wanted = "The package's settings cannot be asked: ValueError: Airflow variable maxy_realtime: no JSON"
             assert (page.loops["error"], page.loops["loops"]) == (wanted, [])
             running.service.sources._read_settings = read

@@ -20,6 +20,7 @@ from maxy.text import escaped
 from tests.integration.statistics.web.site import BOTH_FIGURES, DATABASE, Loops, Triple
 from tests.oracle import expected_statistics
 from tests.realtime_support import PREFIX, FakeClock, running_loop
+from tests.valkey_replies import scored
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -220,7 +221,7 @@ def test_keys_of_both_loops_are_listed_once_each(site: Any, loops: Loops, valkey
     for loop in BOTH_FIGURES:
         loops.figures(loop, ("both", 1, "x"), NOW)
         loops.figures(loop, (loop, 1, "x"), NOW)
-    valkey.zadd(f"{PREFIX}:loop:device:keys", {"somebody else's": 1.0, b"\xff\xfe": 2.0})
+    valkey.zadd(f"{PREFIX}:loop:device:keys", {b"somebody else's": 1.0, b"\xff\xfe": 2.0})
 
     async def story(running: Site) -> None:
         names = [key["package_nm"] for key in (await running.ask("keys"))["keys"]]
@@ -289,7 +290,7 @@ def test_points_are_those_of_the_sorted_set(
             key = f"{PREFIX}:{loop.key_template.partition(':')[0]}:{escaped(package)}:{server_type}"
             kept = [
                 {"reg_dt_ms": int(score), **json.loads(member)}
-                for member, score in valkey.zrange(key, 0, -1, withscores=True)
+                for member, score in scored(valkey.zrange(key, 0, -1, withscores=True), str)
             ]
             assert kept
             value = "loading_time" if loop is LoadingTime else "intervaltime"

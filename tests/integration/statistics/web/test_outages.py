@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from tests.ui_support import Login
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
-PAIR = {"package_nm": "shop", "server_type": 1}
-KEY = {**PAIR, "os_type": "iOS"}
+PAIR: dict[str, Any] = {"package_nm": "shop", "server_type": 1}
+KEY: dict[str, Any] = {**PAIR, "os_type": "iOS"}
 FROM_VALKEY = {"today": KEY, "scatter": {**PAIR, "loop": "loading_time"}}
 FROM_CLICKHOUSE = {"log-rate": PAIR, "history": KEY, "history.csv": KEY}
 PAGES = ("live", "history", "health", "dag", "docs")
@@ -58,7 +59,7 @@ async def pages_open(running: Site) -> None:
 async def first_loops(running: Site) -> dict[str, Any]:
     """Return what the stream says of the loops at first."""
     page, pieces = LivePage(), running.listen(("shop", 1, "iOS"))
-    while page.loops is None:
+    while not page.times("loops"):
         page.take(await anext(pieces))
     await pieces.aclose()
     return page.loops
@@ -165,7 +166,11 @@ def test_a_clickhouse_that_does_not_answer_is_given_up_in_time(
 
     async def story(running: Site) -> None:
         never = asyncio.Event()
-        silent = await asyncio.start_server(lambda *_: never.wait(), "127.0.0.1", 0)
+
+        async def hold(*_: object) -> None:
+            await never.wait()
+
+        silent = await asyncio.start_server(hold, "127.0.0.1", 0)
         address = replace(await running.clients._find_clickhouse(), port=silent.sockets[0].getsockname()[1])
 
         async def find() -> Any:
@@ -200,6 +205,7 @@ class Relay:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
+        assert self._server is not None, "it has not been started"
         self._server.close()
         for writer in self._open:
             writer.transport.abort()
@@ -270,7 +276,7 @@ def own(
             clients = Clients(SystemClock())
             app = statistics_app(clients, read_page_settings)
             async with browsing(app, login.headers("viewer")) as asking:
-                await story(Site(app, clients, asking, None))  # type: ignore[arg-type]
+                await story(Site(app, clients, asking, Counter()))
             await clients.close()
 
         asyncio.run(telling())

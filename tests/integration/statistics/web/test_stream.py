@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from maxy.web.headers import CONTENT_SECURITY_POLICY
 from tests.integration.statistics.web.listener import LivePage, soon
+from tests.integration.statistics.web.site import asked
 from tests.realtime_support import FakeClock
 from tests.ui_support import MOUNT
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     Story = Callable[["Served"], Awaitable[None]]
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
-KEY = {"package_nm": "a b&c", "server_type": 1, "os_type": "x:%"}
+TRIPLE = ("a b&c", 1, "x:%")
 
 
 class Served:
@@ -47,7 +48,7 @@ class Served:
     @asynccontextmanager
     async def stream(self, page: LivePage) -> AsyncIterator[httpx.Response]:
         """Open the stream; ``page`` takes over what comes, in the background."""
-        async with self.client.stream("GET", "api/stream", params=KEY) as answer:
+        async with self.client.stream("GET", "api/stream", params=asked(TRIPLE)) as answer:
             task = asyncio.ensure_future(_take_all(page, answer))
             try:
                 yield answer
@@ -88,8 +89,7 @@ def tell(site: Any, login: Login) -> Callable[[Story], None]:
 
 
 def test_events_come_as_they_happen(tell: Any, loops: Loops) -> None:
-    triple = tuple(KEY.values())
-    loops.figures("device", triple, NOW, visit=1)
+    loops.figures("device", TRIPLE, NOW, visit=1)
     loops.all_ticked(NOW)
 
     async def story(served: Served) -> None:
@@ -100,7 +100,7 @@ def test_events_come_as_they_happen(tell: Any, loops: Loops) -> None:
             assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
             await page.until(page.knows_all)
             assert page.today["device"]["figures"]["visit"] == 1
-            loops.figures("device", triple, NOW, visit=2)
+            loops.figures("device", TRIPLE, NOW, visit=2)
             loops.ticked("device", NOW.replace(second=5))
             await page.until(lambda: page.today["device"]["figures"]["visit"] == 2)
 
@@ -131,7 +131,7 @@ def test_streams_do_not_hold_up_the_server_when_it_is_told_to_end(tell: Any) -> 
             async with asyncio.timeout(15):
                 await served.task
             for page in pages:
-                await page.until(lambda page=page: page.has_ended, "the stream ends as it should")
+                await page.until_ended()
 
     tell(story)
 
@@ -142,7 +142,7 @@ def test_one_page_too_many_is_told_to_come_again(tell: Any) -> None:
         page = LivePage()
         async with served.stream(page):
             await page.until(page.knows_all)
-            answer = await served.client.get("api/stream", params=KEY)
+            answer = await served.client.get("api/stream", params=asked(TRIPLE))
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
             assert answer.json() == {"detail": "1 live pages are open already"}
             assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
@@ -153,7 +153,7 @@ def test_one_page_too_many_is_told_to_come_again(tell: Any) -> None:
 def test_nobody_listens_without_a_login(tell: Any, login: Login) -> None:
     async def story(served: Served) -> None:
         for headers, status in (({"Authorization": ""}, 401), (login.headers(None), 403)):
-            answer = await served.client.get("api/stream", params=KEY, headers=headers)
+            answer = await served.client.get("api/stream", params=asked(TRIPLE), headers=headers)
             assert answer.status_code == status
         assert not served.site.hub._pages
         assert served.site.hub._reader is None

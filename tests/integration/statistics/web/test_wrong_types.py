@@ -12,7 +12,7 @@ import pytest
 from maxy.loops.loop import loop_key
 from maxy.statistics.live_loops import LIVE_LOOPS
 from tests.integration.statistics.web.listener import LivePage, listening
-from tests.integration.statistics.web.site import SCATTER_NAMES, Loops, Site, key_of
+from tests.integration.statistics.web.site import SCATTER_NAMES, Loops, Site, asked, key_of
 from tests.realtime_support import PREFIX, TYPES, FakeClock, spoil
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 PAIR = ("shop", 1)
 TRIPLE = (*PAIR, "iOS")
 OTHER = (*PAIR, "Android")
-NAMES = ("package_nm", "server_type", "os_type")
-ASKED = dict(zip(NAMES, TRIPLE, strict=True))
 NO_HASH = [kind for kind in TYPES if kind != "hash"]
 NO_SORTED_SET = [kind for kind in TYPES if kind != "zset"]
 
@@ -83,10 +81,8 @@ def test_a_status_of_another_type_is_that_of_one_loop(
         while not page.knows_all():
             page.take(await anext(pieces))
         await pieces.aclose()
-        assert page.loops is not None
         assert page.loops["error"] is None
         assert {loop["name"]: loop["state"] for loop in page.loops["loops"]} == states
-        assert page.today is not None
         assert page.today["device"]["figures"]["visit"] == 3
 
     tell(story)
@@ -102,15 +98,13 @@ def test_figures_of_another_type_are_those_of_one_key_and_loop(
     metric, value = {"device": ("visit", 3), "page": ("pv", 30)}[other]
 
     async def story(running: Site) -> None:
-        found = await running.ask("today", **ASKED)
+        found = await running.ask("today", **asked(TRIPLE))
         assert found[loop] == {"updated_at": None, "figures": None, "wrong_key": key}
         assert (found[other]["figures"][metric], found[other]["wrong_key"]) == (value, None)
-        whole = await running.ask("today", **dict(zip(NAMES, OTHER, strict=True)))
+        whole = await running.ask("today", **asked(OTHER))
         assert (whole["device"]["figures"]["visit"], whole["page"]["figures"]["pv"]) == (5, 50)
         page = await heard(running)
-        assert page.today is not None
         assert (page.today[loop], page.today[other]) == (found[loop], found[other])
-        assert page.loops is not None
         assert page.loops["error"] is None
         assert all(len(points) == 2 for points in page.points.values())
 
@@ -126,7 +120,7 @@ def test_points_of_another_type_are_those_of_one_scatter(
     spoil(valkey, key, kind)
 
     async def story(running: Site) -> None:
-        pair = dict(zip(NAMES[:2], PAIR, strict=True))
+        pair: dict[str, Any] = {"package_nm": "shop", "server_type": 1}
         found = await running.ask("scatter", loop=name, **pair)
         assert (found["points"]["id"], found["wrong_key"]) == ([], key)
         assert found["meta"]["last_saved_at"].startswith("2026-11-21T09:00:00")
@@ -196,7 +190,6 @@ def test_a_log_rate_of_another_type_is_a_gap_that_is_told_and_ends(
             await page.until(lambda: last()["wrong_key"] is None, "it is the loop's again")
             assert [one["rows"] for one in page.slots[-2:]] == [40, 7]
             assert page.slots[-1]["start"] == "2026-11-21T09:00:05.000000Z"
-            assert page.loops is not None
             assert page.loops["error"] is None
 
     asyncio.run(story())
@@ -208,7 +201,7 @@ def test_all_keys_of_another_type_at_once_are_no_outage(tell: Any, full: Loops, 
         spoil(valkey, key, kinds[number % len(kinds)])
 
     async def story(running: Site) -> None:
-        found = await running.ask("today", **ASKED)
+        found = await running.ask("today", **asked(TRIPLE))
         assert [found[loop]["wrong_key"] for loop in ("device", "page")] == [
             key_of(loop, TRIPLE) for loop in ("device", "page")
         ]
