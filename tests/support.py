@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow.sdk import DAG, BaseOperator
+    from airflow.sdk import DAG, BaseOperator, Context
 
     from embedded_clickhouse.testing import Server
 
@@ -86,8 +86,14 @@ def package_environment(server: Server, *, valkey_port: int, database: str) -> d
     }
 
 
-def task_context(task: BaseOperator, **options: Any) -> dict[str, Any]:
+def task_context(task: BaseOperator, **options: Any) -> Context:
     """Return a task's context as the task runner makes it, with the parameters of the daily job."""
+    # Less than Airflow declares: what operators and templates usually look at.
+    context: Any = _context_of(task, **options)
+    return context
+
+
+def _context_of(task: BaseOperator, **options: Any) -> dict[str, Any]:
     given = dict(options.pop("params", None) or {})
     variables = {"maxy_log_cache_values": "false", **(options.pop("variables", None) or {})}
     defaults = {"stat_date": None, "allow_empty": False, "cache_only": False}
@@ -115,7 +121,7 @@ def run_task(task: BaseOperator, **options: Any) -> Any:
     """
     from maxy.testing.tasks import run_in_context
 
-    return run_in_context(task, task_context(task, **options))
+    return run_in_context(task, _context_of(task, **options))
 
 
 def run_dag(dag: DAG, **options: Any) -> dict[str, Any]:

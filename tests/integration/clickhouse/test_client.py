@@ -203,11 +203,12 @@ def test_execute_tells_what_was_written(clickhouse_server: Server, admin: Client
 def test_query_ids_name_the_loop_and_one_handshake_serves_all(clickhouse_server: Server, admin: Client) -> None:
     def logged() -> list[tuple[str, str]]:
         admin.command("SYSTEM FLUSH LOGS query_log")
-        return admin.query(
+        found = admin.query(
             "SELECT query, if(log_comment = '', query_id, log_comment) FROM system.query_log"
             " WHERE type = 'QueryFinish' AND match(query, '^SELECT') AND query NOT LIKE '%system.query_log%'"
             " ORDER BY event_time_microseconds"
-        ).result_rows
+        )
+        return [(query, name) for query, name in found.result_rows]
 
     marker = os.urandom(8).hex()
     before = len(logged())
@@ -292,6 +293,7 @@ class Door:
         self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
     async def close(self) -> None:
+        assert self._listener is not None, "it is not open"
         self._listener.close()
         for connection in self._connections:
             connection.close()

@@ -90,6 +90,7 @@ class Scene:
 
 @asynccontextmanager
 async def scene_on(server: Server, client: Client, **options: Any) -> AsyncIterator[Scene]:
+    assert client.database is not None
     reader = ClickHouseReader(
         ClickHouseAddress(server.host, server.http_port, server.user, client.database, server.password), name="test"
     )

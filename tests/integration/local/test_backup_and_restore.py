@@ -22,9 +22,10 @@ from local.settings import read_settings
 from scripts.migrate import Migrations
 from tests.conftest import ROOT
 from tests.e2e.conftest import own_environment
+from tests.valkey_replies import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import redis
 
@@ -182,5 +183,10 @@ def test_valkey_comes_back_from_a_snapshot(settings: tuple[Settings, Settings]) 
 
 def everything(keys: redis.Redis) -> dict[str, tuple[object, bool]]:
     """Every key with its value, and whether it expires."""
-    read = {"hash": keys.hgetall, "zset": lambda key: keys.zrange(key, 0, -1, withscores=True), "set": keys.smembers}
-    return {key: (read.get(keys.type(key), keys.get)(key), keys.ttl(key) > 0) for key in keys.scan_iter(count=1000)}
+    read: dict[str, Callable[[str], object]] = {
+        "hash": keys.hgetall,
+        "set": keys.smembers,
+        "string": keys.get,
+        "zset": lambda key: keys.zrange(key, 0, -1, withscores=True),
+    }
+    return {key: (read[as_text(keys.type(key))](key), keys.ttl(key) > 0) for key in keys.scan_iter(count=1000)}

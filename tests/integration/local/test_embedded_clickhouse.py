@@ -43,7 +43,9 @@ def test_the_lock_covers_what_the_package_needs() -> None:
     named = [Requirement(line) for line in lines if line and not line.startswith("#")]
     pinned = {canonicalize_name(one.name): str(one.specifier).removeprefix("==") for one in named}
     for needed in map(Requirement, project["dependencies"]):
-        assert pinned.get(canonicalize_name(needed.name)) in needed.specifier, needed
+        name = canonicalize_name(needed.name)
+        assert name in pinned, needed
+        assert pinned[name] in needed.specifier, needed
 
 
 @pytest.mark.parametrize(

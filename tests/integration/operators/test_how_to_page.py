@@ -44,7 +44,7 @@ def test_a_day_can_be_had_of_every_kind_of_run(marker: str) -> None:
 @pytest.mark.usefixtures("connections", "clickhouse")
 def test_literal_braces_are_written_as_told(valkey: Valkey) -> None:
     (raw,) = {code for code in CODE if code.startswith("{% raw %}{{x}}")}
-    to_valkey = {"key_template": "{k}", "index_key": "i", "expire": 60}
+    to_valkey: dict[str, Any] = {"key_template": "{k}", "index_key": "i", "expire": 60}
     run_task(ClickHouseToValkeyHashOperator(task_id="braces", sql=f"SELECT 'k' AS k, '{raw}' AS v", **to_valkey))
     assert valkey.hget("k", "v") == "{{x}}"
 

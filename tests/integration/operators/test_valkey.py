@@ -15,6 +15,7 @@ from maxy.valkey.groups import GroupReader
 from maxy.valkey.hashes import HashPublisher, Writer
 from maxy.valkey.keys import KeyTemplate
 from tests.support import hashes, run_task
+from tests.valkey_replies import as_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +74,7 @@ def test_removes_keys_that_are_gone(valkey: Valkey) -> None:
 
 
 # The task of `to_hashes`, outside of a DAG.
-OWNER = {"name": "adhoc_airflow.cache", "run": "run"}
+OWNER = Writer("adhoc_airflow.cache", run="run")
 
 
 def put_legacy(valkey: Valkey, score: float, *keys: str) -> None:
@@ -144,8 +145,7 @@ def test_a_run_that_is_overtaken_every_time_leaves_the_newer_result_and_says_so(
     figure(1)
 
     def other_run() -> None:
-        owner = Writer(**OWNER)
-        publisher = HashPublisher(valkey, "index:t", template=KeyTemplate("t:{name}"), writer=owner)
+        publisher = HashPublisher(valkey, "index:t", template=KeyTemplate("t:{name}"), writer=OWNER)
         publisher.publish(["t:x"], ["number"], [["99"]], version=publisher.state(), expire_seconds=60)
 
     Between(monkeypatch, *[other_run] * 50)
@@ -153,7 +153,7 @@ def test_a_run_that_is_overtaken_every_time_leaves_the_newer_result_and_says_so(
     assert (done["superseded"], done["keys_written"]) == (True, 0)
     assert hashes(valkey, "t:*") == {"t:x": {"number": "99"}}
     logged = capsys.readouterr().out
-    assert f"the last time version {int(valkey.zscore('index:t', 't:x'))}" in logged
+    assert f"the last time version {as_number(valkey.zscore('index:t', 't:x')):.0f}" in logged
     assert "0 keys written" not in logged
 
 
