@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from embedded_clickhouse.testing import Server
 
+    Story = Callable[["Scene"], Awaitable[None]]
+    Play = Callable[[Story], None]
+
 DATABASE = "new_parts"
 #: What the loops' statements have.
 UNSEEN_PARTS = read_statement("shared/unseen_parts.sql")
@@ -101,8 +104,8 @@ async def scene_on(server: Server, client: Client, **options: Any) -> AsyncItera
 
 
 @pytest.fixture
-def play(clickhouse_server: Server, database: Client) -> Callable[[Callable[[Scene], Awaitable[None]]], None]:
-    def run(story: Callable[[Scene], Awaitable[None]]) -> None:
+def play(clickhouse_server: Server, database: Client) -> Play:
+    def run(story: Story) -> None:
         async def told() -> None:
             async with scene_on(clickhouse_server, database) as scene:
                 await story(scene)
@@ -110,9 +113,6 @@ def play(clickhouse_server: Server, database: Client) -> Callable[[Callable[[Sce
         asyncio.run(told())
 
     return run
-
-
-Play = Any
 
 
 def test_a_snapshot_tells_what_the_table_consists_of(play: Play) -> None:

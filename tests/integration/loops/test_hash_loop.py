@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from maxy.loops.loop import LoopEnvironment, Tick
     from tests.realtime_support import RunningLoop
 
+    #: Takes options of the loop.
+    RunOrders = Callable[..., AbstractAsyncContextManager[RunningLoop]]
+
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 UPDATED = "2026-11-21T09:00:00.000000Z"
 SECOND = timedelta(seconds=1)
@@ -59,9 +62,7 @@ class Orders(HashLoop):
 
 
 @pytest.fixture
-def orders(
-    clickhouse_server: Server, valkey_server: ValkeyServer
-) -> Callable[..., AbstractAsyncContextManager[RunningLoop]]:
+def orders(clickhouse_server: Server, valkey_server: ValkeyServer) -> RunOrders:
     return lambda **options: running_loop(Orders, clickhouse_server, valkey_server.port, **options)
 
 
@@ -73,7 +74,7 @@ def fields(shop: str, till: int, sold: int, mean: float, updated_at: str = UPDAT
     return {"shop": shop, "till": str(till), "sold": str(sold), "mean": str(mean), "updated_at": updated_at}
 
 
-def test_rows_become_hashes(orders: Any, valkey: Valkey) -> None:
+def test_rows_become_hashes(orders: RunOrders, valkey: Valkey) -> None:
     async def run() -> None:
         async with orders() as running:
             running.loop.rows = [("a", 1, 5, 0.1), ("b:1", 2, 6, 1e300), ("b", 12, 2**64 - 1, -0.5)]
@@ -87,7 +88,7 @@ def test_rows_become_hashes(orders: Any, valkey: Valkey) -> None:
     asyncio.run(run())
 
 
-def test_only_changed_hashes_are_written(orders: Any, valkey: Valkey) -> None:
+def test_only_changed_hashes_are_written(orders: RunOrders, valkey: Valkey) -> None:
     async def run() -> None:
         async with orders() as running:
             running.loop.rows = [("a", 1, 5, 0.1), ("b", 1, 6, 0.2), ("c", 1, -1, 0.3)]
@@ -105,7 +106,7 @@ def test_only_changed_hashes_are_written(orders: Any, valkey: Valkey) -> None:
     asyncio.run(run())
 
 
-def test_the_last_digits_of_a_float_alone_are_no_change(orders: Any, valkey: Valkey) -> None:
+def test_the_last_digits_of_a_float_alone_are_no_change(orders: RunOrders, valkey: Valkey) -> None:
     async def run() -> None:
         async with orders() as running:
             running.loop.rows = [("a", 1, 5, 0.1 + 0.2)]
@@ -119,7 +120,7 @@ def test_the_last_digits_of_a_float_alone_are_no_change(orders: Any, valkey: Val
     asyncio.run(run())
 
 
-def test_all_are_written_again_after_a_while(orders: Any, valkey: Valkey) -> None:
+def test_all_are_written_again_after_a_while(orders: RunOrders, valkey: Valkey) -> None:
     async def run() -> None:
         async with orders(rewrite_minutes=1, expire_hours=0.5) as running:
             running.loop.rows = [("a", 1, 5, 0.1), ("b", 1, 6, 0.2)]
@@ -138,7 +139,7 @@ def test_all_are_written_again_after_a_while(orders: Any, valkey: Valkey) -> Non
     asyncio.run(run())
 
 
-def test_a_key_that_is_gone_is_zeroed_once_and_forgotten_in_time(orders: Any, valkey: Valkey) -> None:
+def test_a_key_that_is_gone_is_zeroed_once_and_forgotten_in_time(orders: RunOrders, valkey: Valkey) -> None:
     async def run() -> None:
         async with orders(rewrite_minutes=1, expire_hours=1) as running:
             running.loop.rows = [("a", 1, 5, 0.1), ("b", 1, 6, 0.2)]
@@ -166,7 +167,7 @@ def test_a_key_that_is_gone_is_zeroed_once_and_forgotten_in_time(orders: Any, va
     asyncio.run(run())
 
 
-def test_another_copy_knows_the_keys_of_the_former(orders: Any, valkey: Valkey) -> None:
+def test_another_copy_knows_the_keys_of_the_former(orders: RunOrders, valkey: Valkey) -> None:
     async def run() -> None:
         async with orders() as first:
             first.loop.rows = [("a", 1, 5, 0.1), ("b", 1, 6, 0.2)]
@@ -196,7 +197,7 @@ def test_another_copy_knows_the_keys_of_the_former(orders: Any, valkey: Valkey) 
     asyncio.run(run())
 
 
-def test_an_emptied_valkey_has_all_again_with_the_next_lease(orders: Any, valkey: Valkey) -> None:
+def test_an_emptied_valkey_has_all_again_with_the_next_lease(orders: RunOrders, valkey: Valkey) -> None:
     async def run() -> None:
         async with orders() as running:
             running.loop.rows = [("a", 1, 5, 0.1), ("b", 1, 6, 0.2)]
@@ -219,7 +220,7 @@ def test_an_emptied_valkey_has_all_again_with_the_next_lease(orders: Any, valkey
 
 
 @pytest.mark.parametrize("nothing", [None, math.nan, math.inf, -math.inf])
-def test_what_is_no_value_removes_the_field(nothing: float | None, orders: Any, valkey: Valkey) -> None:
+def test_what_is_no_value_removes_the_field(nothing: float | None, orders: RunOrders, valkey: Valkey) -> None:
     async def run() -> None:
         async with orders() as running:
             running.loop.rows = [("a", 1, 5, 0.1)]
@@ -232,7 +233,7 @@ def test_what_is_no_value_removes_the_field(nothing: float | None, orders: Any, 
     asyncio.run(run())
 
 
-def test_rows_without_a_dimension_are_left_out_and_counted(orders: Any, valkey: Valkey) -> None:
+def test_rows_without_a_dimension_are_left_out_and_counted(orders: RunOrders, valkey: Valkey) -> None:
     async def run() -> None:
         async with orders() as running:
             running.loop.names = ("shop", "till", "sold", "mean", "is_complete", "rows")
@@ -243,7 +244,7 @@ def test_rows_without_a_dimension_are_left_out_and_counted(orders: Any, valkey: 
     asyncio.run(run())
 
 
-def test_two_rows_of_one_key_are_an_error_that_names_it(orders: Any, valkey: Valkey) -> None:
+def test_two_rows_of_one_key_are_an_error_that_names_it(orders: RunOrders, valkey: Valkey) -> None:
     async def run() -> None:
         async with orders() as running:
             running.loop.rows = [("a", 1, 5, 0.1), ("b", 1, 5, 0.1), ("b", "1", 7, 0.1)]
@@ -255,7 +256,7 @@ def test_two_rows_of_one_key_are_an_error_that_names_it(orders: Any, valkey: Val
     asyncio.run(run())
 
 
-def test_a_missing_column_is_an_error_that_names_it(orders: Any, valkey: Valkey) -> None:
+def test_a_missing_column_is_an_error_that_names_it(orders: RunOrders, valkey: Valkey) -> None:
     async def run() -> None:
         async with orders() as running:
             running.loop.names = ("shop", "cash_desk", "sold", "average")
@@ -267,7 +268,7 @@ def test_a_missing_column_is_an_error_that_names_it(orders: Any, valkey: Valkey)
     asyncio.run(run())
 
 
-def test_a_tick_that_failed_is_made_up_for(orders: Any, valkey: Valkey) -> None:
+def test_a_tick_that_failed_is_made_up_for(orders: RunOrders, valkey: Valkey) -> None:
     async def run() -> None:
         async with orders() as running:
             running.loop.rows = [("a", 1, 5, 0.1), ("b", 1, 6, 0.2)]
@@ -298,7 +299,7 @@ async def _refuse(*_: Any, **__: Any) -> int:
     ],
 )
 def test_written_keys_and_values_are_logged_up_to_a_number(
-    options: dict[str, Any], expected: int, orders: Any, valkey: Valkey, caplog: pytest.LogCaptureFixture
+    options: dict[str, Any], expected: int, orders: RunOrders, valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run() -> None:
         async with orders(**options) as running:
@@ -346,7 +347,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     [(name, kind) for name in OWN_KEYS for kind in TYPES if kind != ("zset" if name == INDEX else "hash")],
 )
 def test_a_key_of_another_type_is_replaced_and_stops_no_other(
-    spoilt: str, kind: str, reset: bool, orders: Any, valkey: Valkey, caplog: pytest.LogCaptureFixture
+    spoilt: str, kind: str, reset: bool, orders: RunOrders, valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run() -> None:
         async with orders() as running:
@@ -390,7 +391,7 @@ def test_a_key_of_another_type_is_replaced_and_stops_no_other(
         max_size=5,
     )
 )
-def test_figures_are_exact_whatever_the_keys_have_become(orders: Any, valkey: Valkey, steps: Any) -> None:
+def test_figures_are_exact_whatever_the_keys_have_become(orders: RunOrders, valkey: Valkey, steps: Any) -> None:
     valkey.flushall()
     every = [*(key("s", till) for till in range(6)), INDEX, f"{PREFIX}:loop:orders"]
 
@@ -424,7 +425,7 @@ def test_figures_are_exact_whatever_the_keys_have_become(orders: Any, valkey: Va
 
 
 def test_thousands_of_wrong_keys_are_counted_and_some_named(
-    orders: Any, valkey: Valkey, caplog: pytest.LogCaptureFixture
+    orders: RunOrders, valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run() -> None:
         async with orders() as running:
@@ -464,7 +465,7 @@ STRANGE: list[str | bytes] = [
 
 @pytest.mark.parametrize("member", STRANGE)
 def test_what_is_no_key_of_the_loop_stands_in_its_index_for_nothing(
-    member: str | bytes, orders: Any, valkey: Valkey, caplog: pytest.LogCaptureFixture
+    member: str | bytes, orders: RunOrders, valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run() -> None:
         async with orders() as running:
@@ -489,7 +490,7 @@ def test_what_is_no_key_of_the_loop_stands_in_its_index_for_nothing(
         asyncio.run(run())
 
 
-def test_another_error_of_a_script_names_the_key(orders: Any, valkey: Valkey) -> None:
+def test_another_error_of_a_script_names_the_key(orders: RunOrders, valkey: Valkey) -> None:
     async def run() -> None:
         async with orders() as running:
             running.loop.rows = list(ROWS)

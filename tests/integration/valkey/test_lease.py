@@ -18,7 +18,7 @@ from maxy.loops.status import LoopStatus, StatusWriter
 from maxy.loops.tick_writer import HashGroup, TickWriter
 from maxy.valkey.lease import Lease, LeaseLost
 from tests.realtime_support import TYPES, spoil
-from tests.valkey_replies import as_bytes, as_text
+from tests.valkey_replies import as_bytes, as_text, scored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -504,7 +504,9 @@ def test_any_script_replaces_a_key_of_another_type(valkey_server: ValkeyServer, 
         assert copy.replaced.count == (kind != own_kind)
         assert await client.hget("hash", "a") == b"1"
         assert await client.get("string") == b"\xff"
-        assert await client.zrange("index", 0, -1, withscores=True) == [(b"hash", 1_000_000)] or kind == own_kind
+        members = scored(await client.zrange("index", 0, -1, withscores=True), bytes)
+        # What is of its own type already keeps what somebody has put into it.
+        assert members == [(b"hash", 1_000_000)] or (key == "index" and kind == own_kind)
         assert await client.hget("status", "period_seconds") == b"5.000"
         assert await client.get("x") == b"y"
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from embedded_clickhouse.testing import Server
     from tests.realtime_support import RunningLoop
 
+    #: Takes what the loop reads, and options.
+    RunLoop = Callable[..., AbstractAsyncContextManager[RunningLoop]]
+
 Row = dict[str, Any]
 
 ZONES = {"UTC": "device_utc", "Asia/Seoul": "device_seoul", "America/New_York": "device_new_york"}
@@ -143,9 +146,7 @@ def access(began: datetime, key: tuple[Any, Any, Any], device: int, log_type: in
 
 
 @pytest.fixture
-def loop(
-    clickhouse_server: Server, valkey_server: ValkeyServer
-) -> Callable[..., AbstractAsyncContextManager[RunningLoop]]:
+def loop(clickhouse_server: Server, valkey_server: ValkeyServer) -> RunLoop:
     def make(devices: Devices, **options: Any) -> AbstractAsyncContextManager[RunningLoop]:
         return running_loop(
             Device,
@@ -161,7 +162,7 @@ def loop(
 
 @pytest.mark.parametrize("zone", ZONES)
 def test_a_month_and_the_change_of_the_day_in_its_zone(
-    zone: str, clients: dict[str, Client], loop: Any, valkey: Valkey
+    zone: str, clients: dict[str, Client], loop: RunLoop, valkey: Valkey
 ) -> None:
     devices = Devices(clients[zone], zone)
     local = ZoneInfo(zone)
@@ -213,7 +214,7 @@ def test_a_month_and_the_change_of_the_day_in_its_zone(
     asyncio.run(run())
 
 
-def test_the_last_of_thirty_days(clients: dict[str, Client], loop: Any, valkey: Valkey) -> None:
+def test_the_last_of_thirty_days(clients: dict[str, Client], loop: RunLoop, valkey: Valkey) -> None:
     devices = Devices(clients["UTC"], "UTC")
     now = datetime(2026, 11, 1, 9, tzinfo=UTC)
     key = f"{PREFIX}:com.a:1:Android"
@@ -229,7 +230,9 @@ def test_the_last_of_thirty_days(clients: dict[str, Client], loop: Any, valkey: 
     asyncio.run(run())
 
 
-def test_a_tick_without_news_asks_once_and_reads_nothing(clients: dict[str, Client], loop: Any, valkey: Valkey) -> None:
+def test_a_tick_without_news_asks_once_and_reads_nothing(
+    clients: dict[str, Client], loop: RunLoop, valkey: Valkey
+) -> None:
     devices = Devices(clients["UTC"], "UTC")
     now = datetime(2026, 11, 1, 23, 59, 50, tzinfo=UTC)
 
@@ -253,7 +256,7 @@ def test_a_tick_without_news_asks_once_and_reads_nothing(clients: dict[str, Clie
     asyncio.run(run())
 
 
-def test_another_kind_of_table_is_read_at_every_tick(clients: dict[str, Client], loop: Any, valkey: Valkey) -> None:
+def test_another_kind_of_table_is_read_at_every_tick(clients: dict[str, Client], loop: RunLoop, valkey: Valkey) -> None:
     devices = Devices(clients["UTC"], "UTC")
     now = datetime(2026, 11, 1, 9, tzinfo=UTC)
 
@@ -268,7 +271,9 @@ def test_another_kind_of_table_is_read_at_every_tick(clients: dict[str, Client],
     asyncio.run(run())
 
 
-def test_names_that_are_not_text_disturb_no_other_key(clients: dict[str, Client], loop: Any, valkey: Valkey) -> None:
+def test_names_that_are_not_text_disturb_no_other_key(
+    clients: dict[str, Client], loop: RunLoop, valkey: Valkey
+) -> None:
     devices = Devices(clients["UTC"], "UTC")
     now = datetime(2026, 11, 1, 9, tzinfo=UTC)
 
@@ -288,7 +293,7 @@ def test_names_that_are_not_text_disturb_no_other_key(clients: dict[str, Client]
     asyncio.run(run())
 
 
-def test_no_package_name_makes_another_loops_key(clients: dict[str, Client], loop: Any, valkey: Valkey) -> None:
+def test_no_package_name_makes_another_loops_key(clients: dict[str, Client], loop: RunLoop, valkey: Valkey) -> None:
     devices = Devices(clients["UTC"], "UTC")
     now = datetime(2026, 11, 1, 9, tzinfo=UTC)
 

@@ -388,10 +388,10 @@ def test_windows_add_up_to_the_rows_that_arrived(
 
 # ---- what the hashes say ----
 
-Coroutine = Any
 
-
-def in_meter(server: Server, valkey: ValkeyServer, story: Callable[[RunningLoop], Coroutine], **options: Any) -> None:
+def in_meter(
+    server: Server, valkey: ValkeyServer, story: Callable[[RunningLoop], Awaitable[None]], **options: Any
+) -> None:
     async def run() -> None:
         async with meter(server, valkey, **options) as running:
             await story(running)

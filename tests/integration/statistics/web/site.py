@@ -31,7 +31,8 @@ from tests.ui_support import browsing, page_settings, statistics_app
 from tests.valkey_replies import put_hash
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
     import httpx
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from maxy.statistics.web.sources import PageSettings
     from maxy.web.hub import LiveHub
     from tests.support import Valkey
+
+    #: Takes a clock, and settings of ``maxy_realtime``.
+    Serve = Callable[..., AbstractAsyncContextManager["Site"]]
 
 #: Package, server type and system.
 Triple = tuple[str, int, str]

@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from embedded_clickhouse.testing import Server
-    from tests.integration.statistics.web.site import Triple
+    from tests.integration.statistics.web.site import Serve, Triple
 
     Story = Callable[[Site, FakeClock], Awaitable[None]]
+    #: Takes a story, and options of the site.
+    Tell = Callable[..., None]
 
 NOW = datetime(2025, 6, 30, 9, 0, 0, 123456, tzinfo=UTC)
 KEY: Triple = ("shop", 1, "iOS")
@@ -52,7 +54,7 @@ def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def tell(site: Any) -> Callable[..., None]:
+def tell(site: Serve) -> Tell:
     def run(story: Story, **options: Any) -> None:
         async def telling() -> None:
             clock = FakeClock(NOW)
@@ -117,7 +119,7 @@ async def until_more(count: Callable[[], int], than: int) -> None:
 # --- What a page is told
 
 
-def test_a_new_page_is_told_everything_at_once(tell: Any, loops: Loops, valkey: Valkey) -> None:
+def test_a_new_page_is_told_everything_at_once(tell: Tell, loops: Loops, valkey: Valkey) -> None:
     fill(loops)
     loops.all_ticked(NOW)
 
@@ -136,7 +138,7 @@ def test_a_new_page_is_told_everything_at_once(tell: Any, loops: Loops, valkey: 
     tell(story)
 
 
-def test_a_page_where_there_is_nothing_is_told_so(tell: Any) -> None:
+def test_a_page_where_there_is_nothing_is_told_so(tell: Tell) -> None:
     async def story(running: Site, clock: FakeClock) -> None:
         async with listening(running, KEY) as page:
             await page.until(page.knows_all)
@@ -159,7 +161,7 @@ def test_a_page_where_there_is_nothing_is_told_so(tell: Any) -> None:
     ],
 )
 def test_a_tick_is_told_with_what_its_loop_writes_and_nothing_else(
-    loop: str, told: list[str], tell: Any, loops: Loops, client: Client
+    loop: str, told: list[str], tell: Tell, loops: Loops, client: Client
 ) -> None:
     fill(loops)
     loops.all_ticked(NOW)
@@ -180,7 +182,7 @@ def test_a_tick_is_told_with_what_its_loop_writes_and_nothing_else(
     tell(story)
 
 
-def test_points_that_come_and_go_are_told_and_no_others(tell: Any, loops: Loops, valkey: Valkey) -> None:
+def test_points_that_come_and_go_are_told_and_no_others(tell: Tell, loops: Loops, valkey: Valkey) -> None:
     fill(loops)
     loops.all_ticked(NOW)
 
@@ -198,7 +200,7 @@ def test_points_that_come_and_go_are_told_and_no_others(tell: Any, loops: Loops,
     tell(story)
 
 
-def test_loops_are_told_every_five_seconds_and_at_once_when_their_state_changes(tell: Any, loops: Loops) -> None:
+def test_loops_are_told_every_five_seconds_and_at_once_when_their_state_changes(tell: Tell, loops: Loops) -> None:
     loops.all_ticked(NOW)
 
     async def story(running: Site, clock: FakeClock) -> None:
@@ -222,7 +224,7 @@ def test_loops_are_told_every_five_seconds_and_at_once_when_their_state_changes(
     tell(story)
 
 
-def test_the_log_rate_has_no_gap_between_the_table_and_the_first_tick(tell: Any, loops: Loops, client: Client) -> None:
+def test_the_log_rate_has_no_gap_between_the_table_and_the_first_tick(tell: Tell, loops: Loops, client: Client) -> None:
     moments = [at(-seconds) for seconds in range(1, 400, 3)]
     insert_log(client, moments, KEY)
     insert_log(client, moments, OTHER)
@@ -251,7 +253,7 @@ def test_the_log_rate_has_no_gap_between_the_table_and_the_first_tick(tell: Any,
     max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
 )
 @given(st.data())
-def test_what_pages_show_is_what_valkey_has(tell: Any, loops: Loops, valkey: Valkey, data: st.DataObject) -> None:
+def test_what_pages_show_is_what_valkey_has(tell: Tell, loops: Loops, valkey: Valkey, data: st.DataObject) -> None:
     """Pages come and go while loops tick; after each tick all that are open show what Valkey has."""
     valkey.flushall()
     keys = [KEY, OTHER, FAR]
@@ -285,7 +287,7 @@ def of_figures(commands: Counter[tuple[str, str]]) -> dict[tuple[str, str], int]
     return {command: times for command, times in commands.items() if ":loop:" not in command[1]}
 
 
-def reads_of_a_story(tell: Any, loops: Loops, pages: list[Triple]) -> dict[tuple[str, str], int]:
+def reads_of_a_story(tell: Tell, loops: Loops, pages: list[Triple]) -> dict[tuple[str, str], int]:
     """Return what is read of Valkey when so many pages see three ticks of each loop."""
     read: dict[tuple[str, str], int] = {}
 
@@ -327,20 +329,20 @@ def expected_reads(triples: set[Triple], times: int) -> dict[tuple[str, str], in
     return reads
 
 
-def test_many_pages_of_a_key_are_read_for_once(tell: Any, loops: Loops) -> None:
+def test_many_pages_of_a_key_are_read_for_once(tell: Tell, loops: Loops) -> None:
     fill(loops)
     one = reads_of_a_story(tell, loops, [KEY])
     assert one == reads_of_a_story(tell, loops, [KEY] * 60) == expected_reads({KEY}, 3)
 
 
-def test_pages_of_several_keys_share_what_they_have_in_common(tell: Any, loops: Loops) -> None:
+def test_pages_of_several_keys_share_what_they_have_in_common(tell: Tell, loops: Loops) -> None:
     for triple in (KEY, OTHER, FAR):
         fill(loops, triple)
     read = reads_of_a_story(tell, loops, [KEY, OTHER, FAR] * 5)
     assert read == expected_reads({KEY, OTHER, FAR}, 3)
 
 
-def test_the_server_counts_no_more_commands_for_many_pages(tell: Any, loops: Loops, valkey: Valkey) -> None:
+def test_the_server_counts_no_more_commands_for_many_pages(tell: Tell, loops: Loops, valkey: Valkey) -> None:
     fill(loops)
     loops.all_ticked(NOW)
 
@@ -361,7 +363,7 @@ def test_the_server_counts_no_more_commands_for_many_pages(tell: Any, loops: Loo
     tell(story)
 
 
-def test_nothing_is_read_when_nobody_listens(tell: Any, loops: Loops, valkey: Valkey) -> None:
+def test_nothing_is_read_when_nobody_listens(tell: Tell, loops: Loops, valkey: Valkey) -> None:
     fill(loops)
     loops.all_ticked(NOW)
 
@@ -388,7 +390,7 @@ def test_nothing_is_read_when_nobody_listens(tell: Any, loops: Loops, valkey: Va
     tell(story)
 
 
-def test_a_page_that_comes_back_is_told_what_is_there_then(tell: Any, loops: Loops, valkey: Valkey) -> None:
+def test_a_page_that_comes_back_is_told_what_is_there_then(tell: Tell, loops: Loops, valkey: Valkey) -> None:
     fill(loops)
     loops.all_ticked(NOW)
 
@@ -408,7 +410,7 @@ def test_a_page_that_comes_back_is_told_what_is_there_then(tell: Any, loops: Loo
 # --- Pages that are slow, too many, or have been open for long
 
 
-def test_a_slow_page_is_told_everything_anew(tell: Any, loops: Loops, valkey: Valkey) -> None:
+def test_a_slow_page_is_told_everything_anew(tell: Tell, loops: Loops, valkey: Valkey) -> None:
     fill(loops)
     loops.all_ticked(NOW)
 
@@ -425,7 +427,7 @@ def test_a_slow_page_is_told_everything_anew(tell: Any, loops: Loops, valkey: Va
                 await until_shown(page, valkey, more_events_than=tick)
                 waiting = [len(one._waiting) for one in running.hub._pages if len(one._waiting) > 1]
                 assert len(waiting) <= 1
-                assert all(pieces_of_slow <= 50 for pieces_of_slow in waiting)
+                assert sum(waiting) <= 50
             events = asyncio.ensure_future(_take_all(slow, pieces))
             await until_shown(slow, valkey)
             events.cancel()
@@ -440,7 +442,7 @@ async def _take_all(page: LivePage, pieces: Any) -> None:
         page.take(piece)
 
 
-def test_one_page_too_many_is_refused_until_another_goes(tell: Any, loops: Loops) -> None:
+def test_one_page_too_many_is_refused_until_another_goes(tell: Tell, loops: Loops) -> None:
     async def story(running: Site, clock: FakeClock) -> None:
         running.hub._limit.most = 2
         async with listening(running, KEY) as first:
@@ -455,7 +457,7 @@ def test_one_page_too_many_is_refused_until_another_goes(tell: Any, loops: Loops
     tell(story)
 
 
-def test_a_stream_ends_after_its_time(tell: Any, loops: Loops) -> None:
+def test_a_stream_ends_after_its_time(tell: Tell, loops: Loops) -> None:
     async def story(running: Site, clock: FakeClock) -> None:
         async with listening(running, KEY, seconds=100) as page, listening(running, KEY) as other:
             await page.until(page.knows_all)
@@ -469,7 +471,7 @@ def test_a_stream_ends_after_its_time(tell: Any, loops: Loops) -> None:
     tell(story)
 
 
-def test_streams_say_now_and_then_that_they_are_there(tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streams_say_now_and_then_that_they_are_there(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("maxy.web.hub._HEARTBEAT_SECONDS", 0.05)
 
     async def story(running: Site, clock: FakeClock) -> None:
@@ -481,7 +483,7 @@ def test_streams_say_now_and_then_that_they_are_there(tell: Any, monkeypatch: py
     tell(story)
 
 
-def test_streams_end_when_the_server_is_about_to(tell: Any, loops: Loops, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streams_end_when_the_server_is_about_to(tell: Tell, loops: Loops, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(running: Site, clock: FakeClock) -> None:
         is_stopping = False
         monkeypatch.setattr(running.hub, "_is_stopping", lambda: is_stopping)
@@ -499,7 +501,7 @@ def test_streams_end_when_the_server_is_about_to(tell: Any, loops: Loops, monkey
 
 
 def test_a_defect_of_the_reader_ends_the_streams_and_is_logged(
-    tell: Any, loops: Loops, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tell: Tell, loops: Loops, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story(running: Site, clock: FakeClock) -> None:
         async with listening(running, KEY) as page:
@@ -519,7 +521,7 @@ def test_a_defect_of_the_reader_ends_the_streams_and_is_logged(
 
 
 def test_the_reader_ends_when_it_is_cancelled_though_a_client_swallows_it(
-    tell: Any, monkeypatch: pytest.MonkeyPatch
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(running: Site, clock: FakeClock) -> None:
         reading = asyncio.Event()
@@ -554,7 +556,7 @@ def mortal(tmp_path: Path) -> Iterator[ValkeyServer]:
     server.stop()
 
 
-def test_a_valkey_that_goes_is_told_and_all_is_read_again_when_it_is_back(tell: Any, mortal: ValkeyServer) -> None:
+def test_a_valkey_that_goes_is_told_and_all_is_read_again_when_it_is_back(tell: Tell, mortal: ValkeyServer) -> None:
     def fill_it() -> Loops:
         loops = Loops(Valkey(host="127.0.0.1", port=mortal.port, decode_responses=True))
         fill(loops)
@@ -590,7 +592,7 @@ def test_a_valkey_that_goes_is_told_and_all_is_read_again_when_it_is_back(tell: 
     tell(story, valkey_port=mortal.port)
 
 
-def test_an_emptied_valkey_is_shown_as_empty(tell: Any, loops: Loops, valkey: Valkey) -> None:
+def test_an_emptied_valkey_is_shown_as_empty(tell: Tell, loops: Loops, valkey: Valkey) -> None:
     fill(loops)
     loops.all_ticked(NOW)
 
@@ -607,7 +609,7 @@ def test_an_emptied_valkey_is_shown_as_empty(tell: Any, loops: Loops, valkey: Va
 
 
 def test_a_clickhouse_that_does_not_answer_holds_nothing_up(
-    tell: Any, loops: Loops, valkey: Valkey, clickhouse_server: Server
+    tell: Tell, loops: Loops, valkey: Valkey, clickhouse_server: Server
 ) -> None:
     fill(loops)
     loops.all_ticked(NOW)
@@ -640,7 +642,7 @@ def test_a_clickhouse_that_does_not_answer_holds_nothing_up(
     tell(story)
 
 
-def test_settings_that_cannot_be_read_are_told(tell: Any, loops: Loops) -> None:
+def test_settings_that_cannot_be_read_are_told(tell: Tell, loops: Loops) -> None:
     async def story(running: Site, clock: FakeClock) -> None:
         read = running.service.sources._read_settings
 

