@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import count, product
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import clickhouse_connect
@@ -579,16 +579,16 @@ def test_heals_what_somebody_removed(table: Table, shown: Shown, running: Runnin
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("reset", [False, True])
-@pytest.mark.parametrize(
-    ("part", "kind"),
-    [
-        (part, kind)
-        for part, own in {"points": "zset", "meta": "hash", "state": "string", "notes": "zset"}.items()
-        for kind in TYPES
-        if kind != own
-    ],
-)
+def _spoilt() -> Iterator[Any]:
+    """Every key, every type and both ways to go on. The two loops take turns, for these are the same code in both."""
+    own = {"points": "zset", "meta": "hash", "state": "string", "notes": "zset"}
+    cases = [(part, kind) for part in own for kind in TYPES if kind != own[part]]
+    for (number, (part, kind)), reset in product(enumerate(cases), (False, True)):
+        source = (LOADING, RESPONSE)[(number + reset) % 2]
+        yield pytest.param(source, part, kind, reset, id=f"{source.loop.name}-{part}-{kind}-{reset}")
+
+
+@pytest.mark.parametrize(("source", "part", "kind", "reset"), list(_spoilt()), indirect=["source"])
 def test_a_key_of_another_type_is_replaced_and_stops_no_other(
     table: Table, shown: Shown, running: Running, source: Source, part: str, kind: str, reset: bool
 ) -> None:
@@ -655,7 +655,8 @@ def _damaged_states(state: bytes) -> Iterator[bytes]:
         yield json.dumps({other: value for other, value in fields.items() if other != name}).encode()
 
 
-@pytest.mark.parametrize("part", ["state", "notes"])
+# The same code reads both in either loop.
+@pytest.mark.parametrize(("source", "part"), [(LOADING, "state"), (RESPONSE, "notes")], indirect=["source"])
 def test_nothing_damaged_in_state_or_notes_stops_it(
     table: Table, shown: Shown, running: Running, source: Source, part: str, caplog: pytest.LogCaptureFixture
 ) -> None:
