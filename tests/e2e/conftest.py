@@ -13,10 +13,10 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import clickhouse_connect
 import psutil
@@ -29,12 +29,13 @@ from tests.e2e.statsd import StatsdReceiver
 from tests.ports import free_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from clickhouse_connect.driver.client import Client
 
     from local.settings import Settings
 
+_Answer = TypeVar("_Answer")
 ROOT = Path(__file__).resolve().parents[2]
 UNCAPPED = {"low_cap": 100_000, "normal_cap": 100_000, "slow_cap": 100_000}
 FAST = {"lease_seconds": 6, "log_values_per_tick": 2}
@@ -177,6 +178,15 @@ def belongings(settings: Settings) -> list[psutil.Process]:
         settings.airflow_port,
     }
     return [process for process in psutil.process_iter() if _belongs(process, str(settings.local_dir), ports)]
+
+
+def asked_of_each(processes: Iterable[psutil.Process], read: Callable[[psutil.Process], _Answer]) -> list[_Answer]:
+    """What each of some processes says of itself, but for those that have ended meanwhile: tasks come and go."""
+    answers = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            answers.append(read(process))
+    return answers
 
 
 def _belongs(process: psutil.Process, folder: str, ports: set[int]) -> bool:

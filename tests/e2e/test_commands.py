@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -15,7 +16,7 @@ import psutil
 
 from local.settings import LOOPBACK
 
-from .conftest import PARTS, ROOT
+from .conftest import PARTS, ROOT, asked_of_each
 
 if TYPE_CHECKING:
     from .conftest import RunningStack
@@ -51,19 +52,15 @@ def test_other_settings_than_the_running_ones_are_refused(stack: RunningStack) -
 
 
 def test_everything_listens_on_this_machine_only(stack: RunningStack) -> None:
-    addresses = {
-        connection.laddr.ip
-        for process in stack.belongings()
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    connections = asked_of_each(stack.belongings(), lambda process: process.net_connections("inet"))
+    addresses = {one.laddr.ip for one in chain(*connections) if one.status == psutil.CONN_LISTEN}
 
     assert addresses == {LOOPBACK}
 
 
 def test_no_secret_is_on_a_command_line_or_in_a_log(stack: RunningStack) -> None:
     secrets = json.loads(stack.settings.credentials_file.read_text()).values()
-    lines = [" ".join(process.cmdline()) for process in stack.belongings()]
+    lines = asked_of_each(stack.belongings(), lambda process: " ".join(process.cmdline()))
     logs = [part.process.log.read_text(errors="replace") for part in stack.stack.parts]
 
     assert len(lines) >= len(PARTS)

@@ -24,7 +24,7 @@ from local.services.valkey import Valkey
 from local.settings import LOOPBACK, read_settings
 from local.statistics.sample_data.generator import SampleData, page_flow_rows
 
-from .conftest import PARTS, ROOT, belongings, own_environment, run_local
+from .conftest import PARTS, ROOT, asked_of_each, belongings, own_environment, run_local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -153,8 +153,8 @@ def test_two_ups_at_once_start_every_part_once(stack: RunningStack) -> None:
     outputs = [command.communicate(timeout=120)[0] for command in commands]
 
     assert [command.returncode for command in commands] == [0, 0], outputs
-    servers = [process for process in stack.belongings() if "valkey-server" in process.name()]
-    assert [server.pid for server in servers] == [stack.pids()["valkey"]]
+    processes = asked_of_each(stack.belongings(), lambda process: (process.name(), process.pid))
+    assert [pid for name, pid in processes if "valkey-server" in name] == [stack.pids()["valkey"]]
 
 
 def test_two_seeds_at_once_send_each_row_once(stack: RunningStack) -> None:
