@@ -152,6 +152,10 @@ def fresh_checkout() -> Iterator[Checkout]:
     copy = folder / "checkout"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*_NOT_COPIED))
     (copy / ".venv").symlink_to(sys.prefix)
+    # What is installed is this checkout's. Were the copy's files newer, its `make` would install the copy's own package
+    # in the environment of everybody, who would be left without it when the copy is removed.
+    for path in ("local/requirements.lock", "packages/embedded-clickhouse/pyproject.toml"):
+        os.utime(copy / path, (0, 0))
     # Older than what is installed, as after a first `make`.
     os.utime(copy / "local" / "requirements.lock", (0, 0))
     ports = dict(zip(PORT_VARIABLES, free_ports(4), strict=True))
