@@ -148,7 +148,7 @@ test-embedded-install: install
 
 # How many processes, and which tests share one, is said in tests/conftest.py; each has servers of its own.
 test: lint typecheck
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadscope --no-loadscope-reorder $(ARGS)
 
 clean:
 	@if [ -e $(STAMP) ]; then $(LOCAL) clean; \

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import psutil
 import pytest
-from xdist.scheduler import LoadGroupScheduling
+from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -77,27 +77,23 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the end-to-end tests, which mostly wait, and of these with whatever has most of them."""
-    for item in items:
-        if (shared := _shared_stack(item)) is not None:
-            # Read by xdist, which adds it to the name of the test.
-            item.add_marker(pytest.mark.xdist_group(shared))
-    together = {item: _shared_stack(item) or item.path for item in items if item.nodeid.startswith(_END_TO_END)}
+    together = {item: scope_of(item.nodeid) for item in items if item.nodeid.startswith(_END_TO_END)}
     sizes = Counter(together.values())
 
     def place(item: pytest.Item) -> tuple[bool, int, str]:
         scope = together.get(item)
-        return (True, 0, "") if scope is None else (False, -sizes[scope], str(scope))
+        return (True, 0, "") if scope is None else (False, -sizes[scope], scope)
 
     items.sort(key=place)
 
 
-def _shared_stack(item: pytest.Item) -> str | None:
-    """The fixture of the stack that a test has in common with other files."""
-    fixtures = getattr(item, "fixturenames", ())
-    return next((name for name in ("stack_to_kill", "stack") if name in fixtures), None)
+def scope_of(nodeid: str) -> str:
+    """Which tests run in one process: those of a file, and those of all files of a folder that has a stack."""
+    path = nodeid.partition("::")[0]
+    folder = path[: path.rindex("/") + 1]
+    return folder if folder.startswith(_END_TO_END) and folder != _END_TO_END else path
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -108,11 +104,11 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
     """Say which tests share a process where there are several (`make test`)."""
-    return ByFile(config, log)
+    return ByScope(config, log)
 
 
-class ByFile(LoadGroupScheduling):
-    """The tests of a file, which share servers, and those of all files that share a stack.
+class ByScope(LoadScopeScheduling):
+    """The tests of a file, which share servers, and those of a folder that share a stack.
 
     A process that would start one stack too many takes other tests before.
 
@@ -126,8 +122,7 @@ class ByFile(LoadGroupScheduling):
         self._most_stacks = most_stacks or max(1, min(3, room, _CORES // 2))
 
     def _split_scope(self, nodeid: str) -> str:
-        group = super()._split_scope(nodeid)
-        return group.partition("::")[0] if group == nodeid else f"{_END_TO_END}{group}"
+        return scope_of(nodeid)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         running = [

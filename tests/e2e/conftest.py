@@ -1,7 +1,9 @@
 """Real stacks for the end-to-end tests: each started by its own command line on free ports, in a folder of its own.
 
-``stack`` is shared by all tests that leave it as it is: each has days, DAGs or names of its own. Tests that kill,
-freeze or stop parts of one share ``stack_to_kill``, and bring them back; whoever needs other settings starts another.
+The tests of a folder have a stack in common. Those in shared/ leave it as it is: each has days, DAGs or names of its
+own. Those in killing/ kill, freeze or stop parts of theirs, and bring them back; whoever needs other settings starts
+another. A folder's tests run in one process, one after the other, and its stack ends with them: one that waits takes
+half a core.
 """
 
 from __future__ import annotations
@@ -20,12 +22,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import clickhouse_connect
 import psutil
-import pytest
 
 from local.settings import ADMIN_USER, VIEWER_USER, read_settings
 from local.stack import Progress, Stack
 from scripts.backfill import AirflowApi
-from tests.e2e.statsd import StatsdReceiver
 from tests.ports import free_ports
 
 if TYPE_CHECKING:
@@ -228,29 +228,5 @@ def started_stack(*, dags: Path | None = None, **variables: str) -> Iterator[Run
     assert remaining == []
 
 
-@pytest.fixture(scope="session")
-def statsd() -> Iterator[StatsdReceiver]:
-    with StatsdReceiver() as receiver:
-        yield receiver
-
-
-# Not UTC, so that a date which is one by luck alone shows.
-_SETTINGS = {"MAXY_TIMEZONE": "Asia/Seoul", "MAXY_REALTIME": json.dumps(REALTIME)}
-
-
-# Of the package, not of the session: a stack that waits takes half a core, and other tests come after these.
-@pytest.fixture(scope="package")
-def stack(statsd: StatsdReceiver) -> Iterator[RunningStack]:
-    """One with sample data, for tests that leave it as it is."""
-    with started_stack(dags=TEST_DAGS, **_SETTINGS, **statsd.variables_of_the_page()) as running:
-        # Before anyone has a DAG run: the first run of the schedule computes yesterday.
-        seeded = running.run_command("seed", "--days", str(SEEDED_DAYS), "--scale", str(SCALE))
-        assert seeded.returncode == 0, seeded.stdout + seeded.stderr
-        yield running
-
-
-@pytest.fixture(scope="package")
-def stack_to_kill() -> Iterator[RunningStack]:
-    """One without data, for tests that kill or stop its parts, and bring them back."""
-    with started_stack(dags=None, **_SETTINGS) as running:
-        yield running
+#: Settings of the folders' stacks. Not UTC, so that a date which is one by luck alone shows.
+STACK_SETTINGS = {"MAXY_TIMEZONE": "Asia/Seoul", "MAXY_REALTIME": json.dumps(REALTIME)}

@@ -29,10 +29,9 @@ from local.settings import ADMIN_USER, read_settings
 from local.stack import Progress, Stack
 from scripts.backfill import AirflowApi
 from tests.docs.blocks import blocks
+from tests.e2e.conftest import PORT_VARIABLES, ROOT, RunningStack
 from tests.ports import free_ports
 from tests.waiting import wait_until
-
-from .conftest import PORT_VARIABLES, ROOT, RunningStack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

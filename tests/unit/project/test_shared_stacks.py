@@ -7,9 +7,9 @@ from typing import Any
 
 from xdist.remote import Producer
 
-from tests.conftest import ByFile
+from tests.conftest import ByScope
 
-E2E = [f"tests/e2e/test_{name}.py::test_{number}@stack" for name in ("a", "b") for number in range(3)]
+E2E = [f"tests/e2e/shared/test_{name}.py::test_{number}" for name in ("a", "b") for number in range(3)]
 PAGES = [f"tests/e2e/test_pages.py::test_{number}" for number in range(3)]
 UNIT = [f"tests/unit/test_{name}.py::test_{number}" for name in ("c", "d", "e") for number in range(3)]
 
@@ -32,7 +32,7 @@ class Process:
 def started(count: int, *, most_stacks: int) -> tuple[Any, list[Process]]:
     """A scheduler that has given work to processes."""
     config = SimpleNamespace(getvalue=lambda name: ["popen"] * count, option=SimpleNamespace(loadscopereorder=False))
-    scheduler = ByFile(config, Producer("test", enabled=False), most_stacks=most_stacks)  # type: ignore[arg-type]
+    scheduler = ByScope(config, Producer("test", enabled=False), most_stacks=most_stacks)  # type: ignore[arg-type]
     processes = [Process(f"gw{number}") for number in range(count)]
     for process in processes:
         scheduler.add_node(process)

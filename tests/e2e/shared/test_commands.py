@@ -15,11 +15,10 @@ from zoneinfo import ZoneInfo
 import psutil
 
 from local.settings import LOOPBACK
-
-from .conftest import PARTS, ROOT, asked_of_each
+from tests.e2e.conftest import PARTS, ROOT, asked_of_each
 
 if TYPE_CHECKING:
-    from .conftest import RunningStack
+    from tests.e2e.conftest import RunningStack
 
 
 def test_status_has_a_line_per_part(stack: RunningStack) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from local.airflow_tasks import wait_for_dag
 
 if TYPE_CHECKING:
-    from .conftest import RunningStack
-    from .statsd import StatsdReceiver
+    from tests.e2e.conftest import RunningStack
+    from tests.e2e.statsd import StatsdReceiver
 
 DAILY = "device_statistic_daily"
 

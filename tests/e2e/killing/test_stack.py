@@ -23,18 +23,12 @@ from local.services.postgres import Postgres
 from local.services.valkey import Valkey
 from local.settings import LOOPBACK, read_settings
 from local.statistics.sample_data.generator import SampleData, page_flow_rows
-
-from .conftest import PARTS, ROOT, asked_of_each, belongings, own_environment, run_local
+from tests.e2e.conftest import PARTS, ROOT, asked_of_each, belongings, own_environment, run_local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .conftest import RunningStack
-
-
-@pytest.fixture(scope="module")
-def stack(stack_to_kill: RunningStack) -> RunningStack:
-    return stack_to_kill
+    from tests.e2e.conftest import RunningStack
 
 
 @pytest.fixture

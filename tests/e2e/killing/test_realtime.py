@@ -28,8 +28,8 @@ DEADLINE_SECONDS = 240.0
 
 
 @pytest.fixture
-def live(stack_to_kill: RunningStack) -> Iterator[Live]:
-    live = Live(stack_to_kill)
+def live(stack: RunningStack) -> Iterator[Live]:
+    live = Live(stack)
     try:
         yield live
     finally:

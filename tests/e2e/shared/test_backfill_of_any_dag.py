@@ -9,7 +9,7 @@ from urllib.parse import quote
 from local.airflow_tasks import wait_for_dag
 
 if TYPE_CHECKING:
-    from .conftest import RunningStack
+    from tests.e2e.conftest import RunningStack
 
 DAG_ID = "several_a_day"
 # Six hours each, from 0 o'clock in UTC: those that begin on that day in Seoul.

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def daily(stack_to_kill: RunningStack) -> Iterator[Daily]:
-    with unpaused_daily(stack_to_kill) as daily:
+def daily(stack: RunningStack) -> Iterator[Daily]:
+    with unpaused_daily(stack) as daily:
         yield daily
 
 

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local.airflow_tasks import wait_for_dag
+from tests.e2e.conftest import ROOT
 from tests.mailbox import Mailbox, serving
-
-from .conftest import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .conftest import RunningStack
+    from tests.e2e.conftest import RunningStack
 
 DAILY = "device_statistic_daily"
 PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
